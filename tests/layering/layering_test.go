@@ -1,0 +1,243 @@
+// Package layering keeps the architectural promises of the repository: which
+// package may import which, and that only one of them writes to a node.
+package layering
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const (
+	module = "github.com/kubespray-hardener/kubespray-hardener"
+	root   = "../.."
+)
+
+// mayImport lists the packages of this module that a package may import. A
+// package that is not listed may not exist: name it here with its place in the
+// flow (see hardener/hardener.go).
+var mayImport = map[string][]string{
+	"profiles":          {},
+	"profiles/generate": {},
+
+	"hardener/profile":    {},
+	"hardener/check":      {"hardener/profile"},
+	"hardener/node":       {},
+	"hardener/shell":      {"hardener/node"},
+	"hardener/kubectl":    {"hardener/shell"},
+	"hardener/adjudicate": {"hardener/check", "hardener/node", "hardener/profile"},
+	"hardener/fix":        {"hardener/check", "hardener/node", "hardener/profile"},
+	"hardener/host":       {},
+	"hardener/txn":        {"hardener/host"},
+	"hardener/report":     {"hardener/check", "hardener/fix", "hardener/node", "hardener/profile"},
+	"hardener/sample":     {"hardener/node"},
+	"hardener": {
+		"hardener/adjudicate", "hardener/check", "hardener/fix", "hardener/node",
+		"hardener/profile", "hardener/report", "hardener/shell", "hardener/txn",
+	},
+
+	"cmd/hardener": {
+		"hardener", "hardener/fix", "hardener/host", "hardener/kubectl", "hardener/node", "hardener/profile",
+		"hardener/report", "hardener/sample", "hardener/shell", "hardener/txn", "profiles",
+	},
+}
+
+// restricted lists imports from outside that only some packages may have, with
+// the reason. A path ending in "/" stands for everything below it.
+var restricted = []struct {
+	path   string
+	only   []string
+	reason string
+}{
+	{"os/exec", []string{"profiles/generate"}, "a run forks nothing: audits run in process, restarts go over D-Bus"},
+	{"k8s.io/client-go/util/jsonpath", []string{"hardener/check", "hardener/kubectl"}, "path items are judged by the very code that kube-bench uses"},
+	{"k8s.io/client-go/", []string{"hardener/kubectl", "cmd/hardener"}, "only cluster-facing packages talk to the API server"},
+	{"github.com/google/go-containerregistry/", []string{"images", "cmd/hardener-image"}, "images are no business of a node"},
+	{"github.com/spf13/cobra", []string{"cmd/hardener", "cmd/hardener-image"}, "packages know nothing of command lines"},
+	{"github.com/sirupsen/logrus", []string{"cmd/hardener"}, "packages return errors and values; only commands log"},
+	{"mvdan.cc/sh/", []string{"hardener/shell"}, "one place runs scripts"},
+	{"log", nil, "packages return errors and values; commands log with logrus"},
+	{"log/slog", nil, "commands log with logrus"},
+}
+
+// writers are the functions that change a file system.
+var writers = map[string][]string{
+	"os": {
+		"Chmod", "Chown", "Chtimes", "Create", "CreateTemp", "Lchown", "Link", "Mkdir", "MkdirAll", "MkdirTemp",
+		"OpenFile", "Remove", "RemoveAll", "Rename", "Symlink", "Truncate", "WriteFile", "CopyFS",
+	},
+	"unix":    {"*"},
+	"syscall": {"*"},
+}
+
+// mayWrite are the packages that may call writers, with the reason.
+var mayWrite = map[string]string{
+	"hardener/txn":      "the only writer of a node",
+	"hardener/sample":   "unpacks the sample node into a folder of its own",
+	"cmd/hardener":      "writes --output-file and the demo's folder",
+	"profiles/generate": "copies the profiles at build time",
+}
+
+// readingSyscalls are the system calls of packages unix and syscall that change
+// nothing.
+var readingSyscalls = []string{
+	"ByteSliceToString", "Close", "FcntlInt", "Getdents", "Statfs_t", "Errno", "Fstat", "Fstatat", "Getxattr", "ENOENT", "ENOTDIR", "ELOOP", "Open", "Openat", "Openat2", "OpenHow",
+	"Pread", "Read", "ReadDirent", "Readlink", "Readlinkat", "Stat", "Lstat", "Statfs", "Stat_t", "Timespec", "Signal", "SIGTERM",
+}
+
+type pkg struct {
+	path  string // relative to the module
+	files map[string]*ast.File
+}
+
+func TestImports(t *testing.T) {
+	for _, p := range packages(t) {
+		allowed, known := mayImport[p.path]
+		if !known {
+			t.Errorf("%s: not in the table of packages: add it to mayImport with what it may import", p.path)
+			continue
+		}
+		for file, f := range p.files {
+			for _, spec := range f.Imports {
+				path, _ := strconv.Unquote(spec.Path.Value)
+				if inner, ok := strings.CutPrefix(path, module+"/"); ok {
+					if !slices.Contains(allowed, inner) {
+						t.Errorf("%s: may not import %s", file, inner)
+					}
+					continue
+				}
+				for _, rule := range restricted {
+					if path != rule.path && !(strings.HasSuffix(rule.path, "/") && strings.HasPrefix(path, rule.path)) {
+						continue
+					}
+					if !slices.Contains(rule.only, p.path) {
+						t.Errorf("%s: may not import %s: %s", file, path, rule.reason)
+					}
+					break // the first rule that fits decides
+				}
+			}
+		}
+	}
+}
+
+func TestOnlyTxnWrites(t *testing.T) {
+	for _, p := range packages(t) {
+		if mayWrite[p.path] != "" {
+			continue
+		}
+		for file, f := range p.files {
+			ast.Inspect(f, func(n ast.Node) bool {
+				selector, ok := n.(*ast.SelectorExpr)
+				if !ok {
+					return true
+				}
+				name, ok := selector.X.(*ast.Ident)
+				if !ok || !imports(f, name.Name) {
+					return true
+				}
+				banned := writers[name.Name]
+				if slices.Contains(banned, selector.Sel.Name) || (slices.Contains(banned, "*") && writesBySyscall(selector.Sel.Name)) {
+					t.Errorf("%s: calls %s.%s: only these packages may write: %v", file, name.Name, selector.Sel.Name, slices.Sorted(maps.Keys(mayWrite)))
+				}
+				return true
+			})
+		}
+	}
+}
+
+// writesBySyscall tells whether a name of package unix or syscall may change
+// something; constants are upper case and harmless by themselves.
+func writesBySyscall(name string) bool {
+	return !slices.Contains(readingSyscalls, name) && name != strings.ToUpper(name)
+}
+
+// imports tells whether an identifier of a file is the name of an import whose
+// writers are known.
+func imports(f *ast.File, name string) bool {
+	for _, spec := range f.Imports {
+		path, _ := strconv.Unquote(spec.Path.Value)
+		if spec.Name == nil && filepath.Base(path) == name && writers[name] != nil {
+			return true
+		}
+	}
+	return false
+}
+
+func TestNoInit(t *testing.T) {
+	for _, p := range packages(t) {
+		for file, f := range p.files {
+			for _, declaration := range f.Decls {
+				if fn, ok := declaration.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" {
+					t.Errorf("%s: has an init function: pass values instead", file)
+				}
+			}
+		}
+	}
+}
+
+func TestPackageComments(t *testing.T) {
+	for _, p := range packages(t) {
+		documented := slices.ContainsFunc(slices.Collect(maps.Values(p.files)), func(f *ast.File) bool { return f.Doc != nil })
+		if !documented {
+			t.Errorf("%s: no package comment: say what the package owns and what it leaves to others", p.path)
+		}
+	}
+}
+
+// packages are the packages of the module that make up the program, without
+// their tests.
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	byPath := map[string]*pkg{}
+	for _, top := range []string{"cmd", "hardener", "images", "profiles"} {
+		err := filepath.WalkDir(filepath.Join(root, top), func(path string, d os.DirEntry, err error) error {
+			if os.IsNotExist(err) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if d.IsDir() && (d.Name() == "testdata" || isModule(path)) {
+				return filepath.SkipDir
+			}
+			if d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return nil
+			}
+			f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments|parser.SkipObjectResolution)
+			if err != nil {
+				return err
+			}
+			dir, _ := filepath.Rel(root, filepath.Dir(path))
+			if byPath[dir] == nil {
+				byPath[dir] = &pkg{path: dir, files: map[string]*ast.File{}}
+			}
+			file, _ := filepath.Rel(root, path)
+			byPath[dir].files[file] = f
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var all []pkg
+	for _, path := range slices.Sorted(maps.Keys(byPath)) {
+		all = append(all, *byPath[path])
+	}
+	if len(all) < 10 {
+		t.Fatalf("found only %d packages below %s", len(all), root)
+	}
+	return all
+}
+
+// isModule tells whether a folder is a Go module of its own.
+func isModule(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "go.mod"))
+	return err == nil
+}
