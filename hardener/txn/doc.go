@@ -1,0 +1,28 @@
+// Package txn owns every write to a node: it replaces files and sets modes and
+// owners so that a crash at any moment, a full disk or a failed proof leaves
+// each file whole and either as it was or as it was to become, and so that what
+// was done can be undone later.
+//
+// A run is a sequence of groups, one per component. For each group Apply looks
+// at every path, saves what it is going to replace, records what it is going to
+// do, and only then does it; each of these is durable before the next begins.
+// Undo, Recover after a crash, and Rollback of a committed run are the same
+// work: the journal says what a path was and what it was to become, a path that
+// is as it was to become is put back, and one that is neither belongs to
+// somebody else and is left alone.
+//
+// On the node, below StateDir, which only its owner may enter:
+//
+//	lock                   held while a Store is open; says by whom
+//	runs/ID/journal        what the run announced and did, never a file's content
+//	runs/ID/backup/0001    files as they were, byte for byte, mode 0600
+//	runs/ID/report.json    what SaveReport was given
+//
+// A file is replaced by renaming a temporary file in the same directory, whose
+// name begins with a dot, because the kubelet takes anything else in a manifest
+// directory for a pod; nothing else is ever put beside a node's files.
+//
+// The package leaves to others which changes are made and why (package fix),
+// whether the node works with them (package gate), and how paths resolve inside
+// the node's root (package host).
+package txn

@@ -1,0 +1,92 @@
+//go:build linux
+
+package txn
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// LockedError says who holds the lock of a node. It is ErrLocked to errors.Is.
+type LockedError struct {
+	PID   int       // as seen by the holder; 0 when the lock file does not say
+	Since time.Time // when it took the lock
+}
+
+func (e *LockedError) Error() string {
+	if e.PID == 0 {
+		return ErrLocked.Error()
+	}
+	return fmt.Sprintf("%v: process %d, since %s", ErrLocked, e.PID, e.Since.UTC().Format(time.RFC3339))
+}
+
+// Is makes every LockedError an ErrLocked.
+func (e *LockedError) Is(target error) bool { return target == ErrLocked }
+
+// holder is the content of the lock file. It only informs: the lock is the
+// kernel's (flock(2)), which gives it back however a process ends, so a file
+// left behind is no obstacle.
+type holder struct {
+	PID   int       `json:"pid"`
+	Since time.Time `json:"since"`
+}
+
+const lockName = "lock"
+
+func (s *Store) takeLock() error {
+	f, err := s.dir.open(lockName, unix.O_RDWR)
+	if os.IsNotExist(err) {
+		if f, err = s.disk.create(s.dir, lockName); os.IsExist(err) {
+			f, err = s.dir.open(lockName, unix.O_RDWR) // made by another process just now
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err := flock(f); err != nil {
+		defer f.Close()
+		if err != unix.EWOULDBLOCK {
+			return failed("lock", f.path, err)
+		}
+		var h holder
+		b, _ := io.ReadAll(io.LimitReader(f.File, 4096))
+		_ = json.Unmarshal(b, &h) // empty in the moment before the holder writes it
+		return &LockedError{PID: h.PID, Since: h.Since}
+	}
+	s.lock = f
+	b, err := json.Marshal(holder{PID: os.Getpid(), Since: s.now().UTC().Truncate(time.Second)})
+	if err != nil {
+		return err
+	}
+	if err := s.disk.truncate(f, 0); err != nil {
+		return err
+	}
+	return s.disk.write(f, append(b, '\n'))
+}
+
+func flock(f openFile) error {
+	for {
+		if err := unix.Flock(f.fd(), unix.LOCK_EX|unix.LOCK_NB); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// releaseLock empties the file, which stays: removing it would let two
+// processes lock two files of the same name.
+func (s *Store) releaseLock() error {
+	if s.lock.File == nil {
+		return nil
+	}
+	err := s.disk.truncate(s.lock, 0)
+	if cerr := s.lock.Close(); err == nil {
+		err = cerr
+	}
+	s.lock.File = nil
+	return err
+}
