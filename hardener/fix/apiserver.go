@@ -1,0 +1,247 @@
+package fix
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/profile"
+)
+
+// tlsSuites are the suites that Go, HTTP/2 and both kinds of serving key can do
+// with forward secrecy. Kubernetes takes them under these names in all releases.
+const tlsSuites = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256," +
+	"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384," +
+	"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305,TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305"
+
+func tlsVariables() []Variable {
+	return []Variable{
+		{Name: "tls_cipher_suites", Value: "[" + strings.ReplaceAll(tlsSuites, ",", ", ") + "]", Since: "2.14",
+			Note: "feeds the API server, controller manager, scheduler and kubelet alike"},
+	}
+}
+
+// Breaks and reasons that several settings share.
+const (
+	breaksProfiling = "pprof tools that read /debug/pprof"
+	reportedOnly    = "kubeadm sets it; it is reported, never changed"
+)
+
+const pluginVariable = "kube_apiserver_enable_admission_plugins"
+
+func pluginVariables(names string) []Variable {
+	return []Variable{{Name: pluginVariable, Value: "[" + names + "]", Since: "2.12",
+		Note: "replaces kubeadm's list, so it must name NodeRestriction and every other plugin in use"}}
+}
+
+func apiserverRules() []rule {
+	return slices.Concat(apiserverNever(), apiserverPlugins(), apiserverFlags(), auditRules())
+}
+
+// apiserverNever are the settings that are explained and left alone.
+func apiserverNever() []rule {
+	never := func(name, reason, breaks string, v ...Variable) rule {
+		return rule{component: node.APIServer, name: name, state: Never, risk: RiskCluster, reason: reason, breaks: breaks, variables: v}
+	}
+	manual := func(name, reason, breaks string, v ...Variable) rule {
+		return rule{component: node.APIServer, name: name, state: Manual, reason: reason, breaks: breaks, variables: v}
+	}
+	return []rule{
+		never("anonymous-auth",
+			"never set: from Kubernetes 1.32 an AuthenticationConfiguration can limit anonymous requests to the health endpoints instead",
+			"the kubelet's probes have no credentials: 401, and a crash loop after four minutes; load balancer checks, kubeadm join and Kubespray's own /healthz waits fail too",
+			Variable{Name: "kube_apiserver_use_authentication_config_file", Value: "true", Since: "2.31"},
+			Variable{Name: "kube_apiserver_authentication_config_anonymous", Value: "{enabled: true, conditions: [{path: /livez}, {path: /readyz}, {path: /healthz}]}", Since: "2.31"},
+			Variable{Name: "remove_anonymous_access", Value: "true", Since: "2.25", Note: "removes the anonymous cluster-info binding"}),
+		never("kubelet-certificate-authority",
+			"comes last of several steps on all nodes: approver, serving certificates for every kubelet, then the flag",
+			"logs, exec, port-forward and metrics of every node at once, because kubelets serve self-signed certificates",
+			Variable{Name: "kubelet_rotate_server_certificates", Value: "true", Since: "2.14", Note: "sets this flag and serverTLSBootstrap; from 2.22 it installs kubelet-csr-approver"}),
+		never("encryption-provider-config",
+			"encryption at rest is a plan in phases over all control planes, with the key kept safe off the node",
+			"data loss: other API servers cannot read what one writes, and a lost or changed key makes every secret unreadable",
+			Variable{Name: "kube_encrypt_secret_data", Value: "true", Since: "2.12"},
+			Variable{Name: "kube_encryption_algorithm", Value: "secretbox", Since: "2.12"}),
+		never("client-ca-file", reportedOnly, "another authority locks out admin.conf, all kubelets and controllers"),
+		never("etcd-cafile", reportedOnly, "the API server cannot reach etcd: Kubespray's files are in /etc/ssl/etcd/ssl, not where the profile's example has them"),
+		never("etcd-certfile", reportedOnly, "the API server cannot reach etcd"),
+		never("etcd-keyfile", reportedOnly, "the API server cannot reach etcd"),
+		never("tls-cert-file", reportedOnly, "clients do not trust the server any more"),
+		never("tls-private-key-file", reportedOnly, "clients do not trust the server any more"),
+		never("service-account-key-file", reportedOnly, "every token in the cluster becomes invalid at once"),
+		never("service-account-issuer", reportedOnly, "every token in the cluster becomes invalid at once"),
+		manual("kubelet-client-certificate", reportedOnly, "logs and exec are refused when the certificate has no right to the kubelet API"),
+		manual("kubelet-client-key", reportedOnly, "logs and exec are refused when the certificate has no right to the kubelet API"),
+		manual("basic-auth-file", "remove it once nobody logs in with it", "every client that logs in with a password",
+			Variable{Name: "kube_basic_auth", Value: "false", Since: "2.12", Note: "gone in 2.15"}),
+		manual("token-auth-file", "remove it once nobody uses its tokens", "every client with a static token, such as CI and monitoring",
+			Variable{Name: "kube_token_auth", Value: "false", Since: "2.12"}),
+		manual("secure-port", "a port is not changed on a running cluster", "probes, kubeconfigs, load balancers and the kubernetes Service use the port",
+			Variable{Name: "kube_apiserver_port", Value: "6443", Since: "2.12"}),
+		manual("request-timeout", "the default of one minute is safe; change it only for a known need",
+			"long requests tie up handlers, short ones break big lists; the value needs a unit, or the server does not start",
+			Variable{Name: "kube_apiserver_request_timeout", Value: "1m0s", Since: "2.12"}),
+	}
+}
+
+// apiserverFlags are the settings that are changed.
+func apiserverFlags() []rule {
+	return []rule{
+		{component: node.APIServer, name: "profiling", value: "false", breaks: breaksProfiling,
+			variables: []Variable{{Name: "kube_profiling", Value: "false", Since: "2.12"}}},
+		{component: node.APIServer, name: "kubelet-https", remove: true, gone: "1.22",
+			reason: "the flag is removed, never set: its default is true, and from 1.22 the server does not start with it"},
+		{component: node.APIServer, name: "insecure-bind-address", remove: true, breaks: "clients of the unauthenticated port",
+			variables: []Variable{{Name: "kube_apiserver_insecure_port", Value: "0", Since: "2.12", Note: "gone in 2.20"}}},
+		{component: node.APIServer, name: "insecure-port", value: "0", gone: "1.24", breaks: "clients of the unauthenticated port 8080",
+			reason:    "below 1.20 the port is open unless set to 0, so the flag stays",
+			variables: []Variable{{Name: "kube_apiserver_insecure_port", Value: "0", Since: "2.12", Note: "gone in 2.20"}}},
+		{component: node.APIServer, name: "service-account-lookup", remove: true, reason: "the default is true: only an explicit false goes",
+			variables: []Variable{{Name: "kube_apiserver_service_account_lookup", Value: "true", Since: "2.19"}}},
+		{component: node.APIServer, name: "service-account-extend-token-expiration", value: "false", risk: RiskWorkload, from: "1.20",
+			breaks:    "clients that read their token once: 401 after up to an hour",
+			variables: []Variable{{Name: "kube_kubeadm_apiserver_extra_args", Value: `{service-account-extend-token-expiration: "false"}`, Since: "2.12"}}},
+		{component: node.APIServer, name: "tls-cipher-suites", value: tlsSuites, guard: tls13Only, breaks: "old clients without ECDHE and AES-GCM", variables: tlsVariables()},
+		{component: node.APIServer, name: "authorization-mode", guard: authorizationMode,
+			breaks:    "what relied on the mode that was in force",
+			variables: []Variable{{Name: "authorization_modes", Value: "[Node, RBAC]", Since: "2.12"}}},
+	}
+}
+
+// tls13Only says that the list of suites has no effect.
+func tls13Only(c *attempt) string {
+	s := profile.Setting{Component: c.setting.Component, Kind: profile.Flag, Name: "tls-min-version"}
+	if c.setting.Path != "" {
+		s.Path = "tlsMinVersion"
+	}
+	if v, _ := c.place.get(s); v == "VersionTLS13" {
+		return "with a minimum of TLS 1.3 the list of suites is ignored"
+	}
+	return ""
+}
+
+// authorizationMode lets a mode be added to others, and nothing else: an API
+// server that comes from AlwaysAllow would deny whatever has no binding.
+func authorizationMode(c *attempt) string {
+	pod, ok := c.place.(*podPlace)
+	if !ok {
+		return "the API server is not a static pod here"
+	}
+	if _, ok := pod.flag("authorization-config"); ok {
+		return "--authorization-config is used: with the flag as well the server does not start"
+	}
+	current, set := pod.flag("authorization-mode")
+	modes := splitList(current)
+	switch {
+	case !set || slices.Contains(modes, "AlwaysAllow"):
+		return "everything is allowed now: from AlwaysAllow, whatever has no binding would be denied at once"
+	case c.item.Compare.Op != "has":
+		return "modes are never taken away"
+	}
+	return ""
+}
+
+// apiserverPlugins are the admission plugins, one rule for each.
+func apiserverPlugins() []rule {
+	const enable, disable = "enable-admission-plugins", "disable-admission-plugins"
+	plugin := func(element string, r rule) rule {
+		r.component, r.name, r.element = node.APIServer, enable, element
+		return r
+	}
+	stayOn := func(element string) rule {
+		return rule{component: node.APIServer, name: disable, element: element, breaks: "what was done because the plugin is off",
+			variables: []Variable{{Name: "kube_apiserver_disable_admission_plugins", Value: "[]", Since: "2.12"}}}
+	}
+	return []rule{
+		plugin("NodeRestriction", rule{also: mergePlugins, breaks: "a kubelet whose certificate does not name its node, and kubelets that set protected labels",
+			variables: pluginVariables("NodeRestriction")}),
+		plugin("EventRateLimit", rule{also: eventRateLimit,
+			breaks: "Events above the limits are refused with 429, which hides incidents and disturbs operators",
+			reason: "limits far above the usual rate",
+			variables: append(pluginVariables("NodeRestriction, EventRateLimit"),
+				Variable{Name: "kube_apiserver_admission_control_config_file", Value: "true", Since: "2.19"},
+				Variable{Name: "kube_apiserver_admission_plugins_needs_configuration", Value: "[EventRateLimit]", Since: "2.19"},
+				Variable{Name: "kube_apiserver_admission_event_rate_limits",
+					Value: fmt.Sprintf("{limit_1: {type: Server, qps: %d, burst: %d}, limit_2: {type: User, qps: %d, burst: %d, cache_size: %d}}", serverQPS, serverBurst, userQPS, userBurst, userCache), Since: "2.19"})}),
+		plugin("AlwaysAdmit", rule{breaks: "nothing: the plugin admits what others decide", variables: pluginVariables("NodeRestriction")}),
+		plugin("AlwaysPullImages", rule{also: mergePlugins, risk: RiskWorkload,
+			breaks:    "pods whose image cannot be pulled from every node at their next start: preloaded images, closed networks, a registry that is down",
+			variables: pluginVariables("NodeRestriction, AlwaysPullImages")}),
+		plugin("DenyServiceExternalIPs", rule{also: mergePlugins, risk: RiskWorkload, from: "1.21", guard: denyExternalIPs,
+			breaks:    "controllers that set spec.externalIPs on Services",
+			variables: pluginVariables("NodeRestriction, DenyServiceExternalIPs")}),
+		plugin("SecurityContextDeny", rule{state: Never, risk: RiskWorkload,
+			reason: "never added: gated off since 1.27 and removed in 1.30, where the server does not start with it",
+			breaks: "pods that set runAsUser, fsGroup or SELinux options: CoreDNS, CNI, monitoring"}),
+		plugin("PodSecurityPolicy", rule{state: Never, risk: RiskWorkload,
+			reason:    "never added: without policies it denies every pod, and from 1.25 the server does not start with it",
+			breaks:    "every pod at its next start",
+			variables: []Variable{{Name: "kube_pod_security_use_default", Value: "true", Since: "2.20", Note: "what came after it"}}}),
+		stayOn("ServiceAccount"), stayOn("NamespaceLifecycle"),
+	}
+}
+
+// denyExternalIPs leaves the plugin where a benchmark wants it off: 1.23 and 1.24
+// ask for that, all later ones for the opposite.
+func denyExternalIPs(c *attempt) string {
+	if c.item.Compare.Op == "nothave" || !c.item.Set {
+		return "this benchmark wants the plugin off, later ones want it on: taking it away would open the cluster to CVE-2020-8554"
+	}
+	return ""
+}
+
+// mergePlugins completes a change of the enabled plugins: kubeadm's default,
+// NodeRestriction, stays, and no plugin is enabled and disabled at once, which is
+// an error at start (apiserver pkg/server/options/admission.go).
+func mergePlugins(c *attempt) error {
+	pod, ok := c.place.(*podPlace)
+	if !ok {
+		return fmt.Errorf("admission plugins outside a manifest")
+	}
+	if _, changed := pod.change.flags["enable-admission-plugins"]; !changed {
+		return nil
+	}
+	value, _ := pod.flag("enable-admission-plugins")
+	enabled := splitList(value)
+	if _, had := pod.manifest.flag("enable-admission-plugins"); !had && !slices.Contains(enabled, "NodeRestriction") {
+		enabled = append([]string{"NodeRestriction"}, enabled...)
+	}
+	version := c.facts.Kubernetes.Version
+	for _, p := range enabled {
+		if why := pluginGone(p, version); why != "" {
+			return fmt.Errorf("the list already names %s, %s", p, why)
+		}
+	}
+	pod.setFlag("enable-admission-plugins", strings.Join(enabled, ","))
+	if off, set := pod.flag("disable-admission-plugins"); set {
+		rest := slices.DeleteFunc(splitList(off), func(p string) bool { return slices.Contains(enabled, p) })
+		switch {
+		case len(rest) == 0:
+			pod.change.flags["disable-admission-plugins"] = nil
+		case len(rest) != len(splitList(off)):
+			pod.setFlag("disable-admission-plugins", strings.Join(rest, ","))
+		}
+	}
+	return nil
+}
+
+// pluginGone says why a release does not start with a plugin, "" when it does.
+func pluginGone(plugin, version string) string {
+	limits := []struct{ plugin, from, gone string }{
+		{"PodSecurityPolicy", "", "1.25"},
+		{"SecurityContextDeny", "", "1.30"},
+		{"DenyServiceExternalIPs", "1.21", ""},
+		{"PodSecurity", "1.22", ""},
+	}
+	for _, l := range limits {
+		switch {
+		case l.plugin != plugin || version == "":
+		case l.gone != "" && atLeast(version, l.gone):
+			return "which is gone since " + l.gone
+		case l.from != "" && !atLeast(version, l.from):
+			return "which comes with " + l.from
+		}
+	}
+	return ""
+}

@@ -1,0 +1,371 @@
+package fix
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/profile"
+)
+
+// FilesGroup is the Component of the group that holds modes and owners.
+const FilesGroup = "files"
+
+// groupOrder is the order in which groups are applied, safest first.
+var groupOrder = [...]string{FilesGroup, node.Kubelet, node.Scheduler, node.ControllerManager, node.APIServer, node.Etcd}
+
+// planner is one call of Make.
+type planner struct {
+	in    Input
+	rules []rule
+	ws    *workspace
+	plan  Plan
+}
+
+// Make decides about every finding and collects the changes. It reads the node
+// and writes nothing. The error is for input that makes no sense; what cannot be
+// fixed is a Decision.
+func Make(in Input) (Plan, error) {
+	if in.FS == nil {
+		return Plan{}, errors.New("fix: no file system")
+	}
+	if in.MaxRisk == "" {
+		in.MaxRisk = RiskRestart
+	}
+	if riskRank(in.MaxRisk) < 0 {
+		return Plan{}, fmt.Errorf("fix: unknown risk %q", in.MaxRisk)
+	}
+	p := &planner{in: in, rules: allRules(), ws: &workspace{fsys: in.FS, edits: map[string]edit{}}, plan: Plan{Decisions: map[string]Decision{}}}
+	for _, f := range in.Findings {
+		if f.Check == nil {
+			return Plan{}, fmt.Errorf("fix: finding without a check in %s", f.Target)
+		}
+	}
+	// Owners first: what a mode may become depends on whose the file then is.
+	for _, owners := range []bool{true, false} {
+		for _, f := range in.Findings {
+			if judgesOwner(f.Check) == owners {
+				p.plan.Decisions[Key(f.Target, f.Check.ID)] = p.decide(f)
+			}
+		}
+	}
+	p.unitePlugins()
+	p.group()
+	return p.plan, nil
+}
+
+// unitePlugins makes every variable that replaces the list of admission plugins
+// name all of them: those that the plan leaves in place and the finding's own. A
+// list without one of them would take it away at the next playbook run.
+func (p *planner) unitePlugins() {
+	at, err := p.place(node.APIServer, p.in.Facts.Components[node.APIServer], p.ws)
+	if err != nil {
+		return // nothing was planned there either
+	}
+	enabled, _ := at.get(profile.Setting{Component: node.APIServer, Kind: profile.Flag, Name: "enable-admission-plugins"})
+	for key, d := range p.plan.Decisions {
+		for i, v := range d.Variables {
+			if v.Name != pluginVariable {
+				continue
+			}
+			all := splitList(enabled)
+			for _, own := range splitList(strings.Trim(v.Value, "[]")) {
+				if own = strings.TrimSpace(own); !slices.Contains(all, own) {
+					all = append(all, own)
+				}
+			}
+			d.Variables = slices.Clone(d.Variables)
+			d.Variables[i].Value = "[" + strings.Join(all, ", ") + "]"
+		}
+		p.plan.Decisions[key] = d
+	}
+}
+
+func judgesOwner(c *profile.Check) bool {
+	return slices.ContainsFunc(c.Settings(), func(s profile.Setting) bool { return s.Kind == profile.Owner })
+}
+
+func riskRank(r Risk) int {
+	return slices.Index([]Risk{RiskFiles, RiskRestart, RiskCluster, RiskWorkload}, r)
+}
+
+func (p *planner) decide(f Finding) Decision {
+	settings := f.Check.Settings()
+	for _, s := range settings {
+		if s.Kind == profile.Mode || s.Kind == profile.Owner {
+			return p.decideFiles(f, settings)
+		}
+	}
+	for _, s := range settings {
+		if isSetting(s) {
+			return p.decideSettings(f, settings)
+		}
+	}
+	return p.decideText(f, settings)
+}
+
+// isSetting reports what a component's configuration holds: flags, and fields
+// whose item names no flag, such as a feature gate.
+func isSetting(s profile.Setting) bool {
+	return s.Component != "" && (s.Kind == profile.Flag || s.Kind == profile.Other && s.Path != "")
+}
+
+// pick is one test item that has to be satisfied, with its rule.
+type pick struct {
+	setting profile.Setting
+	item    profile.TestItem
+	rule    rule
+	known   bool
+}
+
+func (p *planner) picks(f Finding, settings []profile.Setting) []pick {
+	var out []pick
+	for i, s := range settings {
+		if !isSetting(s) || f.Check.Tests == nil || i >= len(f.Check.Tests.Items) {
+			continue
+		}
+		item := f.Check.Tests.Items[i]
+		r, ok := findRule(p.rules, s, item.Compare.Value)
+		out = append(out, pick{s, item, r, ok})
+	}
+	for i, k := range out { // "or it is not set": the same setting without an element
+		for _, other := range out {
+			if !k.known && other.known && other.setting == k.setting {
+				out[i].rule, out[i].known = other.rule, true
+			}
+		}
+	}
+	return out
+}
+
+// decideSettings is for flags, config fields and environment variables.
+func (p *planner) decideSettings(f Finding, settings []profile.Setting) Decision {
+	picks := p.picks(f, settings)
+	for _, k := range picks {
+		switch {
+		case !k.known:
+			return Decision{State: Manual, Reason: fmt.Sprintf("nothing is known here about what changing %s of %s can break, so it is left to a person", k.setting.Name, k.setting.Component)}
+		case k.rule.state != "":
+			return k.rule.decision(k.rule.state, k.rule.reason)
+		}
+	}
+	component := picks[0].setting.Component
+	comp, ok := p.in.Facts.Components[component]
+	if !ok {
+		return picks[0].rule.decision(Manual, component+" is not configured on this node")
+	}
+	tx := p.ws.clone()
+	at, err := p.place(component, comp, tx)
+	if err != nil {
+		return picks[0].rule.decision(Manual, err.Error())
+	}
+	d, err := p.change(f, picks, comp, at, tx)
+	if err != nil {
+		return picks[0].rule.decision(Manual, fmt.Sprintf("not changed: %s: %v", at.file(), err))
+	}
+	return d
+}
+
+// place opens the configuration of a component.
+func (p *planner) place(component string, comp node.Component, tx *workspace) (place, error) {
+	switch {
+	case component == node.Kubelet:
+		return openKubelet(tx, comp)
+	case component == node.Proxy:
+		return nil, errors.New("kube-proxy is configured by a ConfigMap of the cluster, not by a file of this node")
+	case comp.Manifest != "":
+		return openPod(tx, component, comp.Manifest)
+	case component == node.Etcd:
+		return openEtcd(tx, comp)
+	}
+	return nil, fmt.Errorf("%s is not a static pod here: only manifests are edited", component)
+}
+
+// change satisfies the items on a copy of the plan and keeps it when all went
+// well and the risk allows.
+func (p *planner) change(f Finding, picks []pick, comp node.Component, at place, tx *workspace) (Decision, error) {
+	todo := choose(picks, at, f.Check.Tests.BinOp == "or")
+	risk, first := RiskRestart, picks[0].rule
+	for _, k := range todo {
+		c := &attempt{facts: p.in.Facts, component: comp, tx: tx, place: at, setting: k.setting, item: k.item}
+		v, set := at.get(k.setting)
+		if done := holds(k.item, k.rule, v, set); k.rule.guard != nil && (!done || k.rule.also != nil) {
+			if why := k.rule.guard(c); why != "" {
+				return k.rule.decision(Manual, why), nil
+			}
+		}
+		if why, err := p.satisfy(k, at); err != nil {
+			return Decision{}, err
+		} else if why != "" {
+			return k.rule.decision(Manual, why), nil
+		}
+		if k.rule.also != nil {
+			if err := k.rule.also(c); err != nil {
+				return Decision{}, err
+			}
+		}
+		if riskRank(k.rule.riskOf()) > riskRank(risk) {
+			risk = k.rule.riskOf()
+		}
+	}
+	if err := at.apply(tx); err != nil {
+		return Decision{}, err
+	}
+	for _, k := range todo {
+		if !satisfied(k, picks, at, f.Check.Tests.BinOp == "or") {
+			return k.rule.decision(Manual, "no value was found that satisfies the check"), nil
+		}
+	}
+	d := first.decision(Planned, "")
+	d.Risk = risk
+	if paths := tx.changed(p.ws); len(paths) > 0 {
+		d.Paths, d.Diff = paths, p.diffBetween(p.ws, tx, paths)
+		d.Reason = joinReason(strings.Join(at.changes(), "; ")+" in "+at.file(), first.reason)
+		return p.keep(f, d, tx, comp.Running), nil
+	}
+	if p.heldBefore(todo, picks[0].setting.Component, comp) {
+		return first.decision(Manual, unchangedReason(at, comp)), nil
+	}
+	d.Paths = []string{at.file()}
+	d.Diff = p.diffBetween(p.pristine(), tx, d.Paths)
+	d.Reason = joinReason("comes with the change for another check in "+at.file(), first.reason)
+	return p.keep(f, d, tx, comp.Running), nil
+}
+
+// pristine is the node before any change.
+func (p *planner) pristine() *workspace {
+	return &workspace{fsys: p.in.FS, edits: map[string]edit{}}
+}
+
+// heldBefore reports that the items hold on the node as it is, not only once the
+// rest of the plan is made.
+func (p *planner) heldBefore(todo []pick, component string, comp node.Component) bool {
+	at, err := p.place(component, comp, p.pristine())
+	if err != nil {
+		return true
+	}
+	for _, k := range todo {
+		if v, set := at.get(k.setting); !holds(k.item, k.rule, v, set) {
+			return false
+		}
+	}
+	return true
+}
+
+// satisfy sets or removes one setting, unless its item already holds.
+func (p *planner) satisfy(k pick, at place) (why string, err error) {
+	current, set := at.get(k.setting)
+	if holds(k.item, k.rule, current, set) {
+		return "", nil
+	}
+	value, remove, err := derive(k.item, k.rule, current, set)
+	if err != nil {
+		return err.Error(), nil
+	}
+	if remove {
+		if !set {
+			return fmt.Sprintf("%s is not set in %s", k.setting.Name, at.file()), nil
+		}
+		return "", at.remove(k.setting)
+	}
+	if why := k.rule.version(p.in.Facts.Kubernetes.Version); why != "" {
+		return why, nil
+	}
+	return "", at.set(k.setting, value)
+}
+
+// choose is the items to work on: all of them, or for an `or` the one that holds
+// already or else the first that sets a value rather than removes it.
+func choose(picks []pick, at place, or bool) []pick {
+	if !or || len(picks) < 2 {
+		return picks
+	}
+	for _, k := range picks {
+		if v, set := at.get(k.setting); holds(k.item, k.rule, v, set) {
+			return []pick{k}
+		}
+	}
+	for _, k := range picks {
+		if k.item.Set != k.rule.remove {
+			return []pick{k}
+		}
+	}
+	return picks[:1]
+}
+
+// satisfied reports that an item holds after the change or, for an `or`, another
+// one in its place: what a list must not have may leave nothing of the list.
+func satisfied(k pick, picks []pick, at place, or bool) bool {
+	if !or {
+		picks = []pick{k}
+	}
+	return slices.ContainsFunc(picks, func(k pick) bool {
+		v, set := at.get(k.setting)
+		return holds(k.item, k.rule, v, set)
+	})
+}
+
+// keep takes tx over as the plan when the risk allows.
+func (p *planner) keep(f Finding, d Decision, tx *workspace, running bool) Decision {
+	if riskRank(d.Risk) > riskRank(p.in.MaxRisk) {
+		d.State = AboveRisk
+		d.Paths, d.Diff = nil, ""
+		d.Reason = joinReason(fmt.Sprintf("its risk is %s, above the allowed %s", d.Risk, p.in.MaxRisk), d.Reason)
+		return d
+	}
+	key := Key(f.Target, f.Check.ID)
+	for _, path := range d.Paths {
+		e, ok := tx.edits[path]
+		if !ok {
+			continue
+		}
+		if !slices.Contains(e.checks, key) {
+			e.checks = append(slices.Clone(e.checks), key)
+		}
+		tx.edits[path] = e
+	}
+	p.ws = tx
+	if running {
+		d.State = Refused
+		d.Reason = joinReason(refusedReason, d.Reason)
+	}
+	return d
+}
+
+const refusedReason = "the component is running on this node, and restarting it needs health gates that are not there yet: the change is shown, not made"
+
+func unchangedReason(at place, comp node.Component) string {
+	if comp.Running {
+		return at.file() + " already says so: the running process has not read it, a restart would"
+	}
+	return at.file() + " already says so"
+}
+
+func joinReason(parts ...string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), ": ")
+}
+
+func (r rule) decision(state State, reason string) Decision {
+	return Decision{State: state, Risk: r.riskOf(), Reason: reason, Breaks: r.breaks, Variables: r.variables}
+}
+
+func (p *planner) diffBetween(from, to *workspace, paths []string) string {
+	var b strings.Builder
+	for _, path := range paths {
+		e, ok := to.edits[path]
+		if !ok {
+			continue
+		}
+		if old, ok := from.edits[path]; ok {
+			e.notes = e.notes[len(old.notes):]
+			e.before = &old.after
+			if old.kind != Write {
+				e.before = &File{Content: to.edits[path].before.Content, Mode: old.after.Mode, UID: old.after.UID, GID: old.after.GID}
+			}
+		}
+		b.WriteString(describe(path, e, p.in.Users))
+	}
+	return b.String()
+}

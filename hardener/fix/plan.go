@@ -1,0 +1,121 @@
+// Package fix owns the plan: which changes to which files would make failing
+// checks pass on this node, what each can break, and why some are never made.
+//
+// A plan is data. How it is written to the node belongs to package txn, whether
+// a check fails to check and adjudicate.
+package fix
+
+import (
+	"io/fs"
+
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/check"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/profile"
+)
+
+// Risk is what a change can disturb, in ascending order.
+type Risk string
+
+// The risks.
+const (
+	RiskFiles    Risk = "files"    // modes and owners; nothing restarts
+	RiskRestart  Risk = "restart"  // a component of this node restarts
+	RiskCluster  Risk = "cluster"  // steps on several nodes in order
+	RiskWorkload Risk = "workload" // may change how workloads behave
+)
+
+// State is what became of a finding.
+type State string
+
+// The states of a Decision.
+const (
+	Planned   State = "planned"    // in the plan
+	Applied   State = "applied"    // written by this run
+	Undone    State = "undone"     // written and taken back
+	Refused   State = "refused"    // would restart a component that is running here
+	AboveRisk State = "above-risk" // possible, but above --max-risk
+	Never     State = "never"      // must not be made automatically, see Reason
+	Manual    State = "manual"     // needs a person to decide
+)
+
+// Finding is one check that does not pass, with what its audit looked at.
+type Finding struct {
+	Target string // section: master, node, etcd, ...
+	Check  *profile.Check
+	Result check.Result // the adjudicated verdict
+	Stats  []string     // files whose mode or owner the audit printed, absolute
+}
+
+// Key identifies a check within a report.
+func Key(target, checkID string) string { return target + "/" + checkID }
+
+// Input is what Make needs to know.
+type Input struct {
+	FS       fs.FS
+	Facts    node.Facts
+	Users    node.Users
+	Findings []Finding
+	MaxRisk  Risk
+}
+
+// Plan is the outcome: changes grouped by component, safest first, and one
+// decision for each finding.
+type Plan struct {
+	Groups    []Group
+	Decisions map[string]Decision // by Key
+}
+
+// Group is the unit that is applied, proven and undone as one.
+type Group struct {
+	Component string // "files", then kubelet, scheduler, controllermanager, apiserver, etcd
+	Risk      Risk
+	Changes   []Change
+	Refused   string // why the group is shown but must not be applied; empty when it may be
+}
+
+// ChangeKind says what a Change does.
+type ChangeKind string
+
+// The kinds of Change.
+const (
+	Write  ChangeKind = "write" // replace or create a file
+	Meta   ChangeKind = "meta"  // mode and owner only
+	MkdirK ChangeKind = "mkdir" // create a directory
+)
+
+// Change is one change to one path.
+type Change struct {
+	Path   string // absolute, directory part resolved, never a link itself
+	Kind   ChangeKind
+	Before *File // nil when the path does not exist
+	After  File
+	Checks []string // Keys of the findings that it answers
+	Diff   string   // unified; for modes and owners one readable line
+}
+
+// File is the state of a file or directory.
+type File struct {
+	Content  []byte      // of files; nil when Kind is Meta or MkdirK
+	Mode     fs.FileMode // permissions, setuid, setgid and sticky; no type
+	UID, GID int
+}
+
+// Decision is what the plan does about one finding.
+type Decision struct {
+	State     State      `json:"state"`
+	Risk      Risk       `json:"risk,omitempty"`
+	Reason    string     `json:"reason,omitempty"`
+	Breaks    string     `json:"breaks,omitempty"` // what the fix, or its naive form, can break
+	Paths     []string   `json:"paths,omitempty"`  // files that it changes
+	Diff      string     `json:"diff,omitempty"`
+	Variables []Variable `json:"variables,omitempty"`
+}
+
+// Variable is a Kubespray inventory variable that keeps a fix through the next
+// playbook run.
+type Variable struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`           // YAML
+	Since string `json:"since,omitempty"` // first Kubespray release that has it
+	Note  string `json:"note,omitempty"`
+}
