@@ -1,0 +1,166 @@
+package hardener
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/adjudicate"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/check"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/fix"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/profile"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/shell"
+)
+
+// outcome is one check with its verdicts.
+type outcome struct {
+	target  string
+	check   *profile.Check // as kube-bench substitutes it: what reports print
+	raw     check.Result   // kube-bench's verdict
+	truth   *profile.Check // substituted for the real layout: what fixes follow from
+	result  check.Result   // what truth gave
+	verdict adjudicate.Verdict
+	stats   []string // files whose mode or owner its audits printed
+}
+
+// section is one control file with the outcomes of its checks, in order.
+type section struct {
+	target   string
+	controls *profile.Controls
+	outcomes []outcome
+}
+
+// auditor runs audits against one view of the node. Checks share scripts (30
+// checks of a control plane look at the same ps line), and the node is taken as
+// it is at one moment, so each script runs once.
+type auditor struct {
+	runner shell.Runner
+	judge  check.Evaluator
+	done   map[string]shell.Result
+	shared *auditor // takes the scripts that do not look at processes
+}
+
+func (in *inspection) newAuditor(procs node.Processes, shared *auditor) *auditor {
+	a := &auditor{done: map[string]shell.Result{}, shared: shared}
+	a.runner = shell.Runner{FS: in.FS, Processes: procs, Users: in.users, Env: in.Env, Commands: in.Commands}
+	return a
+}
+
+func (a *auditor) run(ctx context.Context, script string) shell.Result {
+	if a.shared != nil && !strings.Contains(script, "ps") {
+		return a.shared.run(ctx, script)
+	}
+	result, ok := a.done[script]
+	if !ok {
+		result = a.runner.Run(ctx, script)
+		a.done[script] = result
+	}
+	return result
+}
+
+// evaluate runs a check's audits and tells which files their stat printed.
+func (a *auditor) evaluate(ctx context.Context, c *profile.Check) (check.Result, []string) {
+	var stats []string
+	result := a.judge.Run(ctx, c, func(ctx context.Context, script string) (string, error) {
+		r := a.run(ctx, script)
+		stats = append(stats, r.Stats...)
+		return r.Output, r.Err
+	})
+	return result, stats
+}
+
+// audit runs every selected check.
+func (in *inspection) audit(ctx context.Context) ([]section, error) {
+	asSeen := in.newAuditor(in.procs, nil)
+	var view *adjudicate.View
+	var asIs *auditor
+	if !in.Raw {
+		procs := in.procs
+		if in.Picture {
+			procs = nil
+		}
+		view = adjudicate.New(in.FS, in.facts, procs, in.users)
+		asIs = in.newAuditor(view.Processes(), asSeen)
+	}
+	var sections []section
+	for _, target := range in.targets {
+		raw, truth, err := in.controls(target, view)
+		if err != nil {
+			return nil, err
+		}
+		s := section{target: target, controls: raw}
+		for g := range raw.Groups {
+			for i := range raw.Groups[g].Checks {
+				if err := ctx.Err(); err != nil {
+					return nil, fmt.Errorf("check %s: %w", raw.Groups[g].Checks[i].ID, err)
+				}
+				c := &raw.Groups[g].Checks[i]
+				o := outcome{target: target, check: c}
+				o.raw, _ = asSeen.evaluate(ctx, c)
+				if view == nil {
+					o.verdict, o.result = adjudicate.Verdict{State: o.raw.State}, o.raw
+				} else {
+					o.truth = &truth.Groups[g].Checks[i]
+					o.result, o.stats = asIs.evaluate(ctx, o.truth)
+					o.verdict = view.Judge(target, o.truth, o.raw, o.result)
+				}
+				s.outcomes = append(s.outcomes, o)
+			}
+		}
+		sections = append(sections, s)
+	}
+	return sections, nil
+}
+
+// controls loads one section as kube-bench substitutes it and, when there is a
+// view, as it is true for the layout. Both have the same groups and checks.
+func (in *inspection) controls(target string, view *adjudicate.View) (raw, truth *profile.Controls, err error) {
+	variables, err := in.Catalog.Variables(in.benchmark, target, in.lookup(in.procs))
+	if err != nil {
+		return nil, nil, fmt.Errorf("benchmark %s: %s: %w", in.benchmark, target, err)
+	}
+	if raw, err = in.load(target, variables); err != nil || view == nil {
+		return raw, nil, err
+	}
+	if variables, err = in.Catalog.Variables(in.benchmark, target, in.lookup(view.Processes())); err != nil {
+		return nil, nil, fmt.Errorf("benchmark %s: %s: %w", in.benchmark, target, err)
+	}
+	if truth, err = in.load(target, view.Variables(target, variables)); err != nil {
+		return nil, nil, err
+	}
+	for g := range truth.Groups {
+		for i := range truth.Groups[g].Checks {
+			c := &truth.Groups[g].Checks[i]
+			*c = view.Check(*c)
+		}
+	}
+	return raw, truth, nil
+}
+
+func (in *inspection) load(target string, v profile.Variables) (*profile.Controls, error) {
+	controls, err := in.Catalog.Controls(in.benchmark, target, v)
+	if err != nil {
+		return nil, &InputError{Err: err}
+	}
+	return controls.Select(in.Checks, in.Groups, in.Skip), nil
+}
+
+// findings are the outcomes that a fix may answer: what fails, and what is left
+// to a person.
+func findings(sections []section) []fix.Finding {
+	var all []fix.Finding
+	for _, s := range sections {
+		for _, o := range s.outcomes {
+			if o.verdict.State != check.Fail && o.verdict.State != check.Warn {
+				continue
+			}
+			all = append(all, fix.Finding{
+				Target: o.target, Check: o.truth, Stats: slices.Clone(o.stats),
+				Result: check.Result{State: o.verdict.State, Reason: o.verdict.Reason},
+			})
+		}
+	}
+	return all
+}

@@ -1,0 +1,106 @@
+package hardener
+
+import (
+	"context"
+	"time"
+
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/check"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/fix"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/profile"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/report"
+)
+
+// Check evaluates a node and never writes. Unless the verdicts are raw, every
+// finding carries what fix would do about it. The report is complete also when
+// the error is a *BrokenError.
+func Check(ctx context.Context, o Options) (report.Report, error) {
+	started := time.Now()
+	in, err := inspect(ctx, o)
+	if err != nil {
+		return report.Report{}, err
+	}
+	sections, err := in.audit(ctx)
+	if err != nil {
+		return report.Report{}, err
+	}
+	var decisions map[string]fix.Decision
+	if !o.Raw {
+		plan, err := in.plan(sections, fix.RiskWorkload)
+		if err != nil {
+			return report.Report{}, err
+		}
+		decisions = plan.Decisions
+	}
+	r := in.report(sections, decisions)
+	r.Run = in.runInfo("check", started)
+	if o.Raw {
+		return r, nil
+	}
+	return r, in.broken()
+}
+
+func (in *inspection) plan(sections []section, most fix.Risk) (fix.Plan, error) {
+	return fix.Make(fix.Input{
+		FS: in.FS, Facts: in.facts, Users: in.users, Findings: findings(sections), MaxRisk: most,
+	})
+}
+
+func (in *inspection) runInfo(command string, started time.Time) report.RunInfo {
+	mode := report.Adjudicated
+	if in.Raw {
+		mode = report.Raw
+	}
+	return report.RunInfo{
+		Command: command, Mode: mode, Version: in.Program,
+		Started: started.UTC().Format(time.RFC3339), DurationMS: time.Since(started).Milliseconds(),
+		Notes: in.notes,
+	}
+}
+
+// report puts the outcomes into a Report; the caller fills in Run.
+func (in *inspection) report(sections []section, decisions map[string]fix.Decision) report.Report {
+	var all []report.Section
+	for _, s := range sections {
+		next := 0
+		all = append(all, report.NewSection(s.controls, in.detectedVersion(), func(*profile.Group, *profile.Check) (report.Outcome, bool) {
+			o := s.outcomes[next]
+			next++
+			return in.reported(o, decisions), true
+		}))
+	}
+	r := report.New(all)
+	r.Layout = in.facts
+	r.Node = report.NodeInfo{
+		Name: in.facts.NodeName, KubernetesVersion: in.facts.Kubernetes.Version, Benchmark: in.benchmark, Targets: in.targets,
+	}
+	return r
+}
+
+func (in *inspection) reported(o outcome, decisions map[string]fix.Decision) report.Outcome {
+	if in.Raw {
+		return report.Outcome{Result: o.raw}
+	}
+	out := report.Outcome{
+		Result: o.result, KubeBench: o.raw.State, VerdictReason: o.verdict.Reason, Evidence: o.verdict.Evidence,
+	}
+	out.Result.State = o.verdict.State
+	if in.AsKubeBench {
+		if o.raw.State != o.verdict.State {
+			out.VerdictReason = string(o.verdict.State) + " for this layout: " + o.verdict.Reason
+		}
+		out.Result = o.raw
+	}
+	if decision, ok := decisions[fix.Key(o.target, o.check.ID)]; ok && o.verdict.State != check.Pass {
+		out.Fix = &decision
+	}
+	return out
+}
+
+// detectedVersion is kube-bench's detected_version: the Kubernetes version that
+// it found, or none when it was told (cmd/common.go:316-353).
+func (in *inspection) detectedVersion() string {
+	if in.Benchmark != "" || in.KubernetesVersion != "" {
+		return "none"
+	}
+	return minor(in.facts.Kubernetes.Version)
+}

@@ -1,0 +1,157 @@
+package hardener
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/fix"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/report"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/txn"
+)
+
+// FixOptions say how far a fix may go, and with what it writes.
+type FixOptions struct {
+	MaxRisk fix.Risk
+	DryRun  bool
+	Store   *txn.Store // not used by a dry run
+
+	// OnDisk, when set, changes what is written: a tree whose files cannot be
+	// given away keeps its owners elsewhere.
+	OnDisk func(txn.Change) (txn.Change, error)
+	// Gate, when set, is run after the changes of each component that has to
+	// take a new configuration.
+	Gate Gate
+}
+
+// Fixed is what a fix came to.
+type Fixed struct {
+	Before, After report.Report // the same report when nothing was changed
+}
+
+// Fix checks a node, plans, carries the plan out and checks again. The report
+// is complete also when the error is not nil: it then says what was taken back
+// and what stays.
+func Fix(ctx context.Context, o Options, f FixOptions) (Fixed, error) {
+	started := time.Now()
+	if o.Raw {
+		return Fixed{}, &InputError{
+			Err:  errors.New("fix needs verdicts that are true for the layout; --raw gives kube-bench's"),
+			Hint: "hardener check --raw shows kube-bench's verdicts before and after a fix",
+		}
+	}
+	in, err := inspect(ctx, o)
+	if err != nil {
+		return Fixed{}, err
+	}
+	if err := in.broken(); err != nil {
+		return Fixed{}, err
+	}
+	sections, err := in.audit(ctx)
+	if err != nil {
+		return Fixed{}, err
+	}
+	plan, err := in.plan(sections, f.MaxRisk)
+	if err != nil {
+		return Fixed{}, fmt.Errorf("plan: %w", err)
+	}
+	before := in.report(sections, plan.Decisions)
+	before.Run = in.runInfo("fix", started)
+	before.Run.MaxRisk, before.Run.DryRun = f.MaxRisk, f.DryRun
+	if f.DryRun {
+		before.Run.Changes = summaries(plan.Groups)
+		return Fixed{Before: before, After: before}, nil
+	}
+	return carryOut(ctx, in, sections, plan, before, f, started)
+}
+
+func carryOut(ctx context.Context, in *inspection, sections []section, plan fix.Plan, before report.Report, f FixOptions, started time.Time) (Fixed, error) {
+	run, err := f.Store.Begin(txn.RunInfo{Command: "fix", Version: in.Program})
+	if err != nil {
+		return Fixed{Before: before, After: before}, err
+	}
+	a := applier{
+		in: in, inputs: in.Options, run: run, onDisk: f.OnDisk, gate: f.Gate, sections: sections,
+		outcome: map[string]fix.State{}, reasons: map[string]string{},
+	}
+	failure := a.apply(ctx, plan)
+	if err := run.Commit(); err != nil {
+		failure = errors.Join(failure, err)
+	}
+
+	// What stays in place is judged once more; the verdicts of a group that was
+	// taken back are those from before it.
+	rest, err := a.in.plan(a.sections, f.MaxRisk)
+	if err != nil {
+		return Fixed{Before: before, After: before}, errors.Join(failure, fmt.Errorf("plan: %w", err))
+	}
+	a.settle(rest.Decisions)
+	a.settle(plan.Decisions)
+	in.AsKubeBench, a.in.AsKubeBench = false, false
+	after := a.in.report(a.sections, rest.Decisions)
+	after.Run = a.in.runInfo("fix", started)
+	after.Run.MaxRisk = f.MaxRisk
+	for _, g := range a.done {
+		after.Run.Changes = append(after.Run.Changes, summaries([]fix.Group{g})...)
+	}
+	after.Run.State = "unchanged"
+	if len(a.done) > 0 {
+		after.Run.ID, after.Run.State = run.ID(), string(txn.Committed)
+	}
+	if failure != nil {
+		after.Run.State = "stopped"
+		after.Run.Notes = append(after.Run.Notes, failure.Error())
+	}
+	before = withDecisions(before, plan.Decisions)
+	after = after.WithBefore(before)
+	if len(a.done) > 0 {
+		failure = errors.Join(failure, a.save(f.Store, after))
+	}
+	return Fixed{Before: before, After: after}, failure
+}
+
+// save stores the report beside the run's journal.
+func (a *applier) save(store *txn.Store, r report.Report) error {
+	var b bytes.Buffer
+	if err := r.WriteJSON(&b); err != nil {
+		return err
+	}
+	return store.SaveReport(r.Run.ID, b.Bytes())
+}
+
+// settle puts what became of the plan into its decisions.
+func (a *applier) settle(decisions map[string]fix.Decision) {
+	for key, state := range a.outcome {
+		d, ok := decisions[key]
+		if !ok || d.State != fix.Planned {
+			continue
+		}
+		d.State = state
+		if reason := a.reasons[key]; reason != "" {
+			d.Reason = reason
+		}
+		decisions[key] = d
+	}
+}
+
+// withDecisions gives the findings of a report their settled decisions.
+func withDecisions(r report.Report, decisions map[string]fix.Decision) report.Report {
+	for s, result := range r.Results() {
+		if d, ok := decisions[fix.Key(s.Target, result.ID)]; ok && result.Fix != nil {
+			result.Fix = &d
+		}
+	}
+	return r
+}
+
+func summaries(groups []fix.Group) []report.ChangeSummary {
+	var all []report.ChangeSummary
+	for _, g := range groups {
+		for _, c := range g.Changes {
+			all = append(all, report.ChangeSummary{Path: c.Path, Kind: c.Kind, Component: g.Component, Checks: c.Checks, Diff: c.Diff})
+		}
+	}
+	return all
+}

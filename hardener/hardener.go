@@ -1,0 +1,91 @@
+// Package hardener owns the order of the stations that a run passes:
+//
+//	           host tree, one fs.FS       profiles           host tree again
+//	                |                         |                   (files, proc)
+//	                v                         v                         v
+//	[recover] -> detect ------------> load profile ------> audit -> evaluate -> adjudicate -> plan
+//	             Facts                  Controls            output    Results     Verdicts     Changes
+//	                                                                                             |
+//	                        check and dry run stop here, with a report  <------------------------+
+//	                                                                                             |
+//	                      +------ per component, safest first ------+ <-------------------------+
+//	                      |  apply (journal, then atomic replace)   |
+//	                      |  gate  (restart, prove new, healthy)    |
+//	                      |  re-check (same audit and verdict)      |
+//	                      |  commit          or   undo and gate     |
+//	                      +-----------------------------------------+
+//	                                         |
+//	                                       report
+//
+// The Job, the DaemonSet, the playbook and the command line all run this. How a
+// station works is in the package of its name; how results are shown and where
+// the host is mounted is the caller's business.
+package hardener
+
+import (
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/profile"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/shell"
+)
+
+// Options say what to look at and how.
+type Options struct {
+	FS       fs.FS            // the host's tree, proc included
+	Catalog  *profile.Catalog // the profiles
+	Commands map[string]shell.Command
+	Env      []string // environment of the audits, "NAME=value"
+
+	Benchmark         string   // empty: chosen by version
+	KubernetesVersion string   // empty: detected
+	Targets           []string // sections; empty: by the roles of the node
+	Checks            []string // only these checks
+	Groups            []string // only these groups
+	Skip              []string // checks or groups that are INFO without being run
+	Raw               bool     // kube-bench's own verdicts, nothing else
+
+	// AsKubeBench makes kube-bench's verdict the status of each check, as a
+	// user of kube-bench saw it; the verdict for the layout goes into the
+	// reason, and fixes still follow from it.
+	AsKubeBench bool
+
+	// Picture says that the process table of the tree is a picture: nothing
+	// in it runs, so a fix need not restart anything.
+	Picture bool
+
+	Program string // name and version of the program, for the report
+}
+
+// InputError is a mistake of the user: a bad flag value, profile or file. Any
+// other error of this package means that the job could not be done.
+type InputError struct {
+	Err  error
+	Hint string // what to do about it, may be empty
+}
+
+func (e *InputError) Error() string { return e.Err.Error() }
+func (e *InputError) Unwrap() error { return e.Err }
+
+// BrokenError says that files of the node which its verdicts rest on cannot be
+// read or understood. A check still gives its report; a fix changes nothing.
+type BrokenError struct{ Warnings []string }
+
+func (e *BrokenError) Error() string {
+	return "files of this node cannot be read or understood: " + strings.Join(e.Warnings, "; ")
+}
+
+// broken is nil or a *BrokenError.
+func (in *inspection) broken() error {
+	var warnings []string
+	for _, warning := range in.facts.Warnings {
+		if slices.ContainsFunc(in.facts.Broken, func(file string) bool { return strings.HasPrefix(warning, file+": ") }) {
+			warnings = append(warnings, warning)
+		}
+	}
+	if warnings == nil {
+		return nil
+	}
+	return &BrokenError{Warnings: warnings}
+}

@@ -1,0 +1,195 @@
+package hardener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/profile"
+)
+
+// inspection is what is known about a node before its checks run.
+type inspection struct {
+	Options
+	procs     node.Processes
+	users     node.Users
+	facts     node.Facts
+	benchmark string
+	targets   []string
+	notes     []string
+}
+
+// Detect tells how Kubernetes is installed on a node.
+func Detect(o Options) (node.Facts, error) {
+	in, err := look(o)
+	return in.facts, err
+}
+
+// look reads the process table, the users and the layout.
+func look(o Options) (*inspection, error) {
+	in := &inspection{Options: o}
+	var err error
+	if in.procs, err = node.ReadProcesses(o.FS); err != nil {
+		return in, fmt.Errorf("read process table: %w", err)
+	}
+	if in.users, err = node.ReadUsers(o.FS); err != nil {
+		return in, fmt.Errorf("read users: %w", err)
+	}
+	if in.facts, err = node.Detect(o.FS, in.procs, in.users); err != nil {
+		return in, fmt.Errorf("detect layout: %w", err)
+	}
+	if o.Picture {
+		for name, component := range in.facts.Components {
+			component.Running, component.PID, component.Argv = false, 0, nil
+			in.facts.Components[name] = component
+		}
+	}
+	return in, nil
+}
+
+// inspect looks at a node and chooses what to check on it.
+func inspect(_ context.Context, o Options) (*inspection, error) {
+	if len(o.Checks) > 0 && len(o.Groups) > 0 {
+		return nil, &InputError{Err: errors.New("--check and --group exclude each other")}
+	}
+	if o.Benchmark != "" && o.KubernetesVersion != "" {
+		return nil, &InputError{Err: errors.New("--benchmark and --kubernetes-version exclude each other"), Hint: "the version only serves to choose a benchmark"}
+	}
+	in, err := look(o)
+	if err != nil {
+		return nil, err
+	}
+	if !o.Raw && in.facts.Distribution.Name == "none" {
+		return nil, errors.New("no Kubernetes on this node: neither its processes nor its files show any; hardener detect tells what was looked for")
+	}
+	if err := in.chooseBenchmark(); err != nil {
+		return nil, err
+	}
+	if err := in.chooseTargets(); err != nil {
+		return nil, err
+	}
+	in.Catalog.Preload(in.benchmark, in.targets)
+	return in, nil
+}
+
+func (in *inspection) chooseBenchmark() error {
+	in.benchmark = in.Benchmark
+	if in.benchmark == "" {
+		version := in.KubernetesVersion
+		if version == "" {
+			if version = minor(in.facts.Kubernetes.Version); version == "" {
+				return &InputError{
+					Err:  errors.New("cannot tell the Kubernetes version of this node"),
+					Hint: "give --kubernetes-version 1.NN or --benchmark NAME",
+				}
+			}
+		}
+		selection, err := in.Catalog.ForVersion(version)
+		if err != nil {
+			return &InputError{Err: err, Hint: "--benchmark NAME chooses one of: " + strings.Join(in.Catalog.Names(), ", ")}
+		}
+		in.benchmark = selection.Benchmark
+		if selection.Note != "" {
+			in.notes = append(in.notes, selection.Note)
+		}
+	}
+	return nil
+}
+
+// minor cuts a version to what kube-bench's mapping knows: "1.34.2" to "1.34".
+func minor(version string) string {
+	parts := strings.SplitN(version, ".", 3)
+	if len(parts) < 2 {
+		return version
+	}
+	return parts[0] + "." + strings.TrimRight(parts[1], "+")
+}
+
+// chooseTargets checks the sections that were asked for, or takes those that
+// fit the node: under --raw as the bare kube-bench command does (cmd/root.go:
+// 71-139), else by its roles.
+func (in *inspection) chooseTargets() error {
+	offered, err := in.Catalog.Targets(in.benchmark)
+	if err != nil {
+		return &InputError{Err: err, Hint: "known benchmarks: " + strings.Join(in.Catalog.Names(), ", ")}
+	}
+	if len(in.Targets) > 0 {
+		for _, target := range in.Targets {
+			if !slices.Contains(offered, target) {
+				return &InputError{Err: fmt.Errorf("benchmark %s has no target %q", in.benchmark, target), Hint: "targets: " + strings.Join(offered, ", ")}
+			}
+			in.targets = append(in.targets, target)
+		}
+		return nil
+	}
+	wanted, err := in.wantedTargets()
+	if err != nil {
+		return err
+	}
+	for _, target := range []string{"master", "controlplane", "etcd", "node", "policies", "managedservices"} {
+		if slices.Contains(offered, target) && wanted[target] {
+			in.targets = append(in.targets, target)
+		}
+	}
+	if len(in.targets) == 0 {
+		return &InputError{Err: fmt.Errorf("benchmark %s has no target for a node with these roles: %s", in.benchmark, strings.Join(in.facts.Roles, ", ")), Hint: "targets: " + strings.Join(offered, ", ")}
+	}
+	return nil
+}
+
+func (in *inspection) wantedTargets() (map[string]bool, error) {
+	if in.Raw {
+		master, err := in.Catalog.Running(in.benchmark, "master", in.lookup(in.procs))
+		if err != nil {
+			return nil, err
+		}
+		etcd, err := in.Catalog.Running(in.benchmark, "etcd", in.lookup(in.procs))
+		if err != nil {
+			return nil, err
+		}
+		return map[string]bool{"master": master, "controlplane": master, "etcd": etcd, "node": true, "policies": true, "managedservices": true}, nil
+	}
+	role := func(name string) bool { return slices.Contains(in.facts.Roles, name) }
+	_, kubelet := in.facts.Components[node.Kubelet]
+	return map[string]bool{
+		"master": role("control-plane"), "controlplane": role("control-plane"), "policies": role("control-plane"),
+		"etcd": role("etcd"), "node": kubelet || role("worker"),
+	}, nil
+}
+
+// lookup answers what kube-bench asks a host when it resolves the variables of
+// a profile.
+func (in *inspection) lookup(procs node.Processes) profile.Lookup {
+	return profile.Lookup{
+		Exists: func(name string) (bool, error) {
+			_, err := fs.Stat(in.FS, fsName(name))
+			switch {
+			case err == nil:
+				return true, nil
+			case errors.Is(err, fs.ErrNotExist), strings.HasSuffix(err.Error(), "not a directory"):
+				return false, nil
+			}
+			return false, err
+		},
+		Commands: func(comm string) []string {
+			var lines []string
+			for _, p := range procs.Named(comm) {
+				lines = append(lines, p.Command())
+			}
+			return lines
+		},
+	}
+}
+
+// fsName turns an absolute host path into a name of the node's fs.FS.
+func fsName(name string) string {
+	if name = strings.TrimPrefix(path.Clean("/"+name), "/"); name == "" {
+		return "."
+	}
+	return name
+}
