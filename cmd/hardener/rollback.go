@@ -1,0 +1,105 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/txn"
+)
+
+type rollbackOptions struct {
+	hostFlags
+	run    string
+	list   bool
+	force  bool
+	output oneOf
+}
+
+func newRollbackCommand(s streams) *cobra.Command {
+	o := rollbackOptions{output: oneOf{"text", []string{"text", "json"}}}
+	c := &cobra.Command{
+		Use:   "rollback",
+		Short: "Undo a run of fix",
+		Long: `rollback puts back every file that a run of fix changed: its content, mode and
+owner. A file that somebody changed since is left as it is and the whole
+rollback is refused, unless --force is given.
+
+Files are put back; a component that has since been restarted with them has to
+be restarted again to take the old ones.
+`,
+		Example: `  hardener rollback
+  hardener rollback --list
+  hardener rollback --run 20260102T030405Z-1a2b3c`,
+		Args: noArguments,
+		RunE: func(*cobra.Command, []string) error { return runRollback(s, o) },
+	}
+	o.hostFlags.add(c.Flags())
+	c.Flags().StringVar(&o.run, "run", "", "the run to undo (default: the last one)")
+	c.Flags().BoolVar(&o.list, "list", false, "list the runs of this node, undo nothing")
+	c.Flags().BoolVar(&o.force, "force", false, "also put back files that were changed since")
+	c.Flags().VarP(&o.output, "output", "o", "output format")
+	c.RegisterFlagCompletionFunc("output", o.output.complete)
+	return c
+}
+
+func runRollback(s streams, o rollbackOptions) error {
+	if o.list && (o.run != "" || o.force) {
+		return usage("", "--list goes with neither --run nor --force")
+	}
+	tree, err := o.open()
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	if o.list {
+		runs, err := txn.List(tree)
+		if err != nil {
+			return err
+		}
+		return printRuns(s, o, runs)
+	}
+	if runs, err := txn.List(tree); err != nil {
+		return err
+	} else if len(runs) == 0 {
+		return usage("hardener fix records its runs below ROOT"+txn.StateDir, "roll back: this node has no runs")
+	}
+	store, err := openStore(s, tree)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	out, err := store.Rollback(o.run, o.force)
+	if errors.Is(err, txn.ErrNoRun) {
+		return usage("hardener rollback --list shows the runs of this node", "%w", err)
+	}
+	if errors.Is(err, txn.ErrChanged) && !o.force {
+		return fmt.Errorf("%w; --force puts them back all the same", err)
+	}
+	if err != nil {
+		return err
+	}
+	if o.output.value == "json" {
+		return json.NewEncoder(s.out).Encode(out)
+	}
+	fmt.Fprintf(s.out, "Run %s is rolled back. As before the run:\n", out.ID)
+	for _, path := range out.Restored {
+		fmt.Fprintln(s.out, "  "+path)
+	}
+	return nil
+}
+
+func printRuns(s streams, o rollbackOptions, runs []txn.RunInfo) error {
+	if o.output.value == "json" {
+		return json.NewEncoder(s.out).Encode(runs)
+	}
+	if len(runs) == 0 {
+		fmt.Fprintln(s.out, "This node has no runs.")
+	}
+	for _, run := range runs {
+		fmt.Fprintf(s.out, "%s  %-12s %d paths\n", run.ID, run.State, len(run.Paths))
+	}
+	return nil
+}

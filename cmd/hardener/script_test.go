@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/sample"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"hardener": main})
+}
+
+// TestScripts runs the stories in testdata/script. Beside testscript's own
+// commands they have:
+//
+//	sample DIR         write the sample node
+//	remember DIR       take down every file of DIR
+//	unchanged DIR      fail unless DIR is as it was
+//	status N           the last hardener command ended with exit code N
+//	big FILE MIB       make a sparse file
+//	oneline            standard error is one line of error, hints aside
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"sample":     cmdSample,
+			"remember":   cmdRemember,
+			"unchanged":  cmdUnchanged,
+			"fails":      cmdFails,
+			"big":        cmdBig,
+			"substitute": cmdSubstitute,
+		},
+		Condition: func(cond string) (bool, error) {
+			if cond == "root" {
+				return os.Geteuid() == 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
+		},
+	})
+}
+
+func cmdSample(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: sample DIR")
+	}
+	ts.Check(sample.Write(ts.MkAbs(args[0])))
+}
+
+// cmdFails runs hardener and wants an exit code and one clear line:
+//
+//	fails 2 'text of the error' hardener args...
+func cmdFails(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 3 {
+		ts.Fatalf("usage: fails CODE TEXT hardener ARGS...")
+	}
+	var out, errs strings.Builder
+	words := make([]string, 0, len(args))
+	for _, word := range args[3:] {
+		words = append(words, strings.ReplaceAll(word, "$WORK", ts.Getenv("WORK")))
+	}
+	code := run(context.Background(), words, streams{in: strings.NewReader(""), out: &out, err: &errs})
+	if fmt.Sprint(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s\nstderr: %s", code, args[0], errs.String())
+	}
+	var errorLines []string
+	for line := range strings.Lines(errs.String()) {
+		if !strings.HasPrefix(line, "hardener: hint: ") {
+			errorLines = append(errorLines, line)
+		}
+	}
+	if len(errorLines) != 1 || !strings.HasPrefix(errorLines[0], "hardener: error: ") {
+		ts.Fatalf("want one line of error, got:\n%s", errs.String())
+	}
+	if !strings.Contains(errorLines[0], args[1]) {
+		ts.Fatalf("the error does not say %q: %s", args[1], errorLines[0])
+	}
+	for _, bad := range []string{"goroutine", "panic", ".go:"} {
+		if strings.Contains(errs.String(), bad) {
+			ts.Fatalf("the error shows the program's insides: %s", errs.String())
+		}
+	}
+}
+
+func cmdRemember(ts *testscript.TestScript, _ bool, args []string) {
+	for _, dir := range args {
+		ts.Setenv("REMEMBERED_"+dir, fingerprint(ts, ts.MkAbs(dir)))
+	}
+}
+
+func cmdUnchanged(ts *testscript.TestScript, neg bool, args []string) {
+	for _, dir := range args {
+		was, is := ts.Getenv("REMEMBERED_"+dir), fingerprint(ts, ts.MkAbs(dir))
+		if was == "" {
+			ts.Fatalf("%s was never remembered", dir)
+		}
+		if (was == is) == neg {
+			ts.Fatalf("%s: changed is %v, want %v", dir, was != is, neg)
+		}
+	}
+}
+
+// fingerprint covers names, modes, owners and contents of a tree, but for the
+// program's own state directory.
+func fingerprint(ts *testscript.TestScript, dir string) string {
+	h := sha256.New()
+	ts.Check(filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.Name() == "kubespray-hardener" {
+			return filepath.SkipDir
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		stat := info.Sys().(*syscall.Stat_t)
+		if d.Name() == "lib" { // gets the state directory as a new entry
+			fmt.Fprintln(h, path)
+			return nil
+		}
+		fmt.Fprintln(h, path, info.Mode(), stat.Uid, stat.Gid)
+		switch {
+		case info.Mode().IsRegular() && info.Size() < 1<<20:
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			h.Write(data)
+		case info.Mode().IsRegular():
+			fmt.Fprintln(h, info.Size())
+		case info.Mode()&fs.ModeSymlink != 0:
+			target, err := os.Readlink(path)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(h, target)
+		}
+		return nil
+	}))
+	return fmt.Sprintf("%x", h.Sum(nil))
+}
+
+func cmdBig(ts *testscript.TestScript, _ bool, args []string) {
+	var size int64
+	_, err := fmt.Sscan(args[1], &size)
+	ts.Check(err)
+	ts.Check(os.Truncate(ts.MkAbs(args[0]), size<<20))
+}
+
+// cmdSubstitute replaces text in a file; \n, \t, \r and \0 stand for themselves.
+func cmdSubstitute(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: substitute FILE OLD NEW")
+	}
+	escapes := strings.NewReplacer(`\n`, "\n", `\t`, "\t", `\r`, "\r", `\0`, "\x00")
+	path := ts.MkAbs(args[0])
+	data, err := os.ReadFile(path)
+	ts.Check(err)
+	was, is := escapes.Replace(args[1]), escapes.Replace(args[2])
+	if !strings.Contains(string(data), was) {
+		ts.Fatalf("%s has no %q", args[0], was)
+	}
+	info, err := os.Stat(path)
+	ts.Check(err)
+	ts.Check(os.WriteFile(path, []byte(strings.ReplaceAll(string(data), was, is)), info.Mode()))
+}
