@@ -51,8 +51,9 @@ type Options struct {
 	// reason, and fixes still follow from it.
 	AsKubeBench bool
 
-	// Picture says that the process table of the tree is a picture: nothing
-	// in it runs, so a fix need not restart anything.
+	// Picture says that the process table of the tree is a picture, or
+	// missing: nothing in it runs, so verdicts go by what is configured, and a
+	// fix need not restart anything. kube-bench's verdicts still go by it.
 	Picture bool
 
 	Program string // name and version of the program, for the report

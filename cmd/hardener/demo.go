@@ -96,7 +96,6 @@ func demonstrate(ctx context.Context, dir string) (reports demoReports, err erro
 		return reports, err
 	}
 	options.Commands = nil // the sample has no API server
-	options.Picture = true
 	options.FS = owners.View(tree)
 
 	asSeen := options

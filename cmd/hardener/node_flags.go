@@ -96,6 +96,7 @@ func (f *checkFlags) options() (hardener.Options, *host.FS, error) {
 		Groups:            f.groups,
 		Skip:              f.skip,
 		Raw:               f.raw,
+		Picture:           !tree.LiveProcesses(),
 		Program:           "hardener " + version,
 	}, tree, nil
 }

@@ -110,6 +110,15 @@ func (f *FS) Close() error {
 	return err
 }
 
+// LiveProcesses reports whether the process table is a kernel's own procfs. In a
+// copied tree, proc is missing or made of plain files, and nothing in it runs.
+func (f *FS) LiveProcesses() bool {
+	if f.proc.handle != nil {
+		return f.proc.procfs
+	}
+	return f.root.procfs
+}
+
 // Dir is the absolute path of the root on this machine.
 func (f *FS) Dir() string { return f.root.dir }
 

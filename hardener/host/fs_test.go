@@ -375,3 +375,31 @@ func BenchmarkFS(b *testing.B) {
 		f.Close()
 	}
 }
+
+func TestLiveProcesses(t *testing.T) {
+	copied := t.TempDir()
+	if err := os.Mkdir(filepath.Join(copied, "proc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		reason string
+		dir    string
+		opts   []Option
+		want   bool
+	}{
+		{"the machine itself", "/", nil, true},
+		{"a tree with a folder named proc", copied, nil, false},
+		{"a tree without proc", t.TempDir(), nil, false},
+		{"a tree with a real proc from elsewhere", copied, []Option{Proc("/proc")}, true},
+		{"the machine with copied processes", "/", []Option{Proc(filepath.Join(copied, "proc"))}, false},
+	} {
+		f, err := Open(tt.dir, tt.opts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := f.LiveProcesses(); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.reason, got, tt.want)
+		}
+		f.Close()
+	}
+}
