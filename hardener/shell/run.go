@@ -90,6 +90,8 @@ func (s *state) result(err error) Result {
 	switch {
 	case s.limit != "":
 		res.Err = &LimitError{What: s.limit}
+		// A copy, so that the rest can be freed.
+		res.Output = strings.Clone(res.Output[:min(len(res.Output), stoppedOutput)])
 	case s.failure != nil:
 		res.Err = s.failure
 	case s.unknown != "":
@@ -101,6 +103,10 @@ func (s *state) result(err error) Result {
 	}
 	return res
 }
+
+// stoppedOutput is how much of a stopped script's output is kept, in bytes: it is
+// no result, only a hint at what went wrong, and ends up in a reason.
+const stoppedOutput = 4 << 10
 
 // stopped ends the script because of a limit.
 func (s *state) stopped(what string) {

@@ -50,7 +50,7 @@ const (
 
 // Result is what a script did.
 type Result struct {
-	Output string   // stdout and stderr, as they came
+	Output string   // stdout and stderr, as they came; only their beginning after a *LimitError
 	Err    error    // *ExitError, *UnknownCommandError, *LimitError, or an error of the engine
 	Stats  []string // absolute paths whose mode or owner stat printed, in order
 	Reads  []string // absolute paths that were opened, read, listed or tested, sorted, without duplicates
