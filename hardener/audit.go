@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/adjudicate"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/check"
@@ -36,6 +37,7 @@ type section struct {
 // checks of a control plane look at the same ps line), and the node is taken as
 // it is at one moment, so each script runs once.
 type auditor struct {
+	mu     sync.Mutex // of runner and done: another auditor may share them
 	runner shell.Runner
 	judge  check.Evaluator
 	done   map[string]shell.Result
@@ -52,6 +54,8 @@ func (a *auditor) run(ctx context.Context, script string) shell.Result {
 	if a.shared != nil && !strings.Contains(script, "ps") {
 		return a.shared.run(ctx, script)
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	result, ok := a.done[script]
 	if !ok {
 		result = a.runner.Run(ctx, script)
@@ -71,19 +75,60 @@ func (a *auditor) evaluate(ctx context.Context, c *profile.Check) (check.Result,
 	return result, stats
 }
 
-// audit runs every selected check.
+// audit runs every selected check, as kube-bench sees the node and as it is, at
+// the same time.
 func (in *inspection) audit(ctx context.Context) ([]section, error) {
-	asSeen := in.newAuditor(in.procs, nil)
 	var view *adjudicate.View
-	var asIs *auditor
 	if !in.Raw {
 		procs := in.procs
 		if in.Picture {
 			procs = nil
 		}
 		view = adjudicate.New(in.FS, in.facts, procs, in.users)
-		asIs = in.newAuditor(view.Processes(), asSeen)
 	}
+	sections, err := in.sections(view)
+	if err != nil {
+		return nil, err
+	}
+	asSeen := in.newAuditor(in.procs, nil)
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		each(ctx, sections, func(o *outcome) { o.raw, _ = asSeen.evaluate(ctx, o.check) })
+	})
+	if view != nil {
+		asIs := in.newAuditor(view.Processes(), asSeen)
+		wait.Go(func() {
+			each(ctx, sections, func(o *outcome) { o.result, o.stats = asIs.evaluate(ctx, o.truth) })
+		})
+	}
+	wait.Wait()
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
+	}
+	each(ctx, sections, func(o *outcome) {
+		if view == nil {
+			o.verdict, o.result = adjudicate.Verdict{State: o.raw.State}, o.raw
+			return
+		}
+		o.verdict = view.Judge(o.target, o.truth, o.raw, o.result)
+	})
+	return sections, nil
+}
+
+// each calls f for the outcomes in order until ctx ends.
+func each(ctx context.Context, sections []section, f func(*outcome)) {
+	for _, s := range sections {
+		for i := range s.outcomes {
+			if ctx.Err() != nil {
+				return
+			}
+			f(&s.outcomes[i])
+		}
+	}
+}
+
+// sections are the selected checks, yet without verdicts.
+func (in *inspection) sections(view *adjudicate.View) ([]section, error) {
 	var sections []section
 	for _, target := range in.targets {
 		raw, truth, err := in.controls(target, view)
@@ -93,18 +138,9 @@ func (in *inspection) audit(ctx context.Context) ([]section, error) {
 		s := section{target: target, controls: raw}
 		for g := range raw.Groups {
 			for i := range raw.Groups[g].Checks {
-				if err := ctx.Err(); err != nil {
-					return nil, fmt.Errorf("check %s: %w", raw.Groups[g].Checks[i].ID, err)
-				}
-				c := &raw.Groups[g].Checks[i]
-				o := outcome{target: target, check: c}
-				o.raw, _ = asSeen.evaluate(ctx, c)
-				if view == nil {
-					o.verdict, o.result = adjudicate.Verdict{State: o.raw.State}, o.raw
-				} else {
+				o := outcome{target: target, check: &raw.Groups[g].Checks[i]}
+				if truth != nil {
 					o.truth = &truth.Groups[g].Checks[i]
-					o.result, o.stats = asIs.evaluate(ctx, o.truth)
-					o.verdict = view.Judge(target, o.truth, o.raw, o.result)
 				}
 				s.outcomes = append(s.outcomes, o)
 			}

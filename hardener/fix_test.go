@@ -33,11 +33,7 @@ func newNode(t *testing.T) testNode {
 	if err := sample.Write(dir); err != nil {
 		t.Fatal(err)
 	}
-	tree, err := host.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { tree.Close() })
+	tree := openTree(t, dir)
 	owners, err := sample.OpenOwners(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -69,6 +65,16 @@ func newNode(t *testing.T) testNode {
 		}
 	}
 	return n
+}
+
+func openTree(t testing.TB, dir string) *host.FS {
+	t.Helper()
+	tree, err := host.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tree.Close() })
+	return tree
 }
 
 // contents are all regular files of the node, but for the state directory.

@@ -60,6 +60,9 @@ func inspect(_ context.Context, o Options) (*inspection, error) {
 	if o.Benchmark != "" && o.KubernetesVersion != "" {
 		return nil, &InputError{Err: errors.New("--benchmark and --kubernetes-version exclude each other"), Hint: "the version only serves to choose a benchmark"}
 	}
+	if o.Benchmark != "" { // known already: its files are read while we look
+		o.Catalog.Preload(o.Benchmark, o.Targets)
+	}
 	in, err := look(o)
 	if err != nil {
 		return nil, err

@@ -24,12 +24,15 @@ const maxFile = 1 << 20
 type document struct {
 	lines []string // without line ends; the last is empty when the file ends with one
 	root  *yaml.Node
+	known *memory
 }
 
 // parseDocument refuses whatever makes editing by line unsafe: more than one
 // document, anchors, aliases, explicit tags, duplicate keys, tabs, CRLF, control
 // characters. What it refuses is never changed.
-func parseDocument(data []byte) (*document, error) {
+func parseDocument(data []byte) (*document, error) { return (*memory)(nil).document(data) }
+
+func readDocument(data []byte) (*document, error) {
 	if err := plainText(data); err != nil {
 		return nil, err
 	}
@@ -129,7 +132,7 @@ func (d *document) splice(at, n int, with ...string) (*document, error) {
 		return nil, fmt.Errorf("line %d: outside the file", at+1)
 	}
 	lines := slices.Concat(d.lines[:at], with, d.lines[at+n:])
-	return parseDocument([]byte(strings.Join(lines, "\n")))
+	return d.known.document([]byte(strings.Join(lines, "\n")))
 }
 
 // lookup finds the key and value at path; elements of sequences are numbers.

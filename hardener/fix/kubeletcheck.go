@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	kubeletv1beta1 "k8s.io/kubelet/config/v1beta1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -49,14 +48,14 @@ func verifyKubelet(before, after []byte, settings map[string]any) (unknown strin
 // strictKubelet decodes a file: unknown lists, as text, what only lenient
 // decoding accepts.
 func strictKubelet(data []byte) (unknown string, err error) {
-	var c kubeletv1beta1.KubeletConfiguration
+	var c kubeletConfiguration
 	if err := yaml.Unmarshal(data, &c); err != nil {
 		return "", fmt.Errorf("not a KubeletConfiguration: %w", err)
 	}
 	if c.Kind != "KubeletConfiguration" || c.APIVersion != "kubelet.config.k8s.io/v1beta1" {
 		return "", fmt.Errorf("not a KubeletConfiguration: kind %q of %q", c.Kind, c.APIVersion)
 	}
-	if err := yaml.UnmarshalStrict(data, &kubeletv1beta1.KubeletConfiguration{}); err != nil {
+	if err := yaml.UnmarshalStrict(data, &kubeletConfiguration{}); err != nil {
 		return err.Error(), nil
 	}
 	return "", nil

@@ -39,7 +39,7 @@ func openKubelet(tx *workspace, comp node.Component) (*kubeletPlace, error) {
 	if k.was, err = tx.read(k.config); err != nil {
 		return nil, fmt.Errorf("not changed: %w", err)
 	}
-	if k.doc, err = parseDocument(k.was); err != nil {
+	if k.doc, err = tx.known.document(k.was); err != nil {
 		return nil, fmt.Errorf("not changed: %s: %w", k.config, err)
 	}
 	return k, nil

@@ -37,7 +37,7 @@ func Make(in Input) (Plan, error) {
 	if riskRank(in.MaxRisk) < 0 {
 		return Plan{}, fmt.Errorf("fix: unknown risk %q", in.MaxRisk)
 	}
-	p := &planner{in: in, rules: allRules(), ws: &workspace{fsys: in.FS, edits: map[string]edit{}}, plan: Plan{Decisions: map[string]Decision{}}}
+	p := &planner{in: in, rules: allRules(), ws: &workspace{fsys: in.FS, edits: map[string]edit{}, known: newMemory()}, plan: Plan{Decisions: map[string]Decision{}}}
 	for _, f := range in.Findings {
 		if f.Check == nil {
 			return Plan{}, fmt.Errorf("fix: finding without a check in %s", f.Target)
@@ -236,7 +236,7 @@ func (p *planner) change(f Finding, picks []pick, comp node.Component, at place,
 
 // pristine is the node before any change.
 func (p *planner) pristine() *workspace {
-	return &workspace{fsys: p.in.FS, edits: map[string]edit{}}
+	return &workspace{fsys: p.in.FS, edits: map[string]edit{}, known: p.ws.known}
 }
 
 // heldBefore reports that the items hold on the node as it is, not only once the

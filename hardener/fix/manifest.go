@@ -18,10 +18,10 @@ type manifest struct {
 	index  int    // of the container
 }
 
-// parseManifest finds the container of binary. A container that starts it
+// manifest finds the container of binary. A container that starts it
 // through a shell is refused: its flags are not list items.
-func parseManifest(data []byte, binary string) (*manifest, error) {
-	doc, err := parseDocument(data)
+func (known *memory) manifest(data []byte, binary string) (*manifest, error) {
+	doc, err := known.document(data)
 	if err != nil {
 		return nil, err
 	}

@@ -88,11 +88,20 @@ func TestVerifyPodNotices(t *testing.T) {
 		"another field changed":    strings.Replace(pod("    - --a=2\n    - --b=1\n"), "image: x", "image: y", 1),
 		"a field is unknown":       pod("    - --a=2\n    - --b=1\n") + "x: 1\n",
 	} {
-		if err := verifyPod([]byte(before), []byte(after), "kube-apiserver", set("a", "2")); err == nil {
+		if err := verifyPod(nil, []byte(before), []byte(after), "kube-apiserver", set("a", "2")); err == nil {
 			t.Errorf("%s: not noticed", reason)
 		}
 	}
-	if err := verifyPod([]byte(before), []byte(pod("    - --a=2\n    - --b=1\n")), "kube-apiserver", set("a", "2")); err != nil {
+	if err := verifyPod(nil, []byte(before), []byte(pod("    - --a=2\n    - --b=1\n")), "kube-apiserver", set("a", "2")); err != nil {
 		t.Error(err)
 	}
+}
+
+// editManifest reads and edits in one step.
+func editManifest(data []byte, binary string, c podChange) ([]byte, error) {
+	m, err := (*memory)(nil).manifest(data, binary)
+	if err != nil {
+		return nil, err
+	}
+	return m.edit(data, c)
 }

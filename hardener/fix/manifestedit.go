@@ -162,13 +162,12 @@ func (d *document) appendItem(item []string, path ...string) (*document, error) 
 	return d.splice(d.lastLine(list, indent)+1, 0, lines...)
 }
 
-// editManifest makes the change and returns the new bytes, checked by verifyPod.
-// An error means that nothing may be changed; data is never modified.
-func editManifest(data []byte, binary string, c podChange) ([]byte, error) {
-	m, err := parseManifest(data, binary)
-	if err != nil {
-		return nil, err
-	}
+// edit makes the change and returns the new bytes, checked by verifyPod against
+// data, which m was read from. An error means that nothing may be changed; data is
+// never modified.
+func (m *manifest) edit(data []byte, c podChange) ([]byte, error) {
+	known, binary := m.doc.known, m.binary
+	var err error
 	for _, name := range sortedKeys(c.flags) {
 		if v := c.flags[name]; v != nil {
 			m, err = m.setFlag(name, *v)
@@ -201,7 +200,7 @@ func editManifest(data []byte, binary string, c podChange) ([]byte, error) {
 		m = m.with(doc)
 	}
 	out := m.doc.bytes()
-	if err := verifyPod(data, out, binary, c); err != nil {
+	if err := verifyPod(known, data, out, binary, c); err != nil {
 		return nil, err
 	}
 	return out, nil

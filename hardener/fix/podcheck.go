@@ -34,12 +34,12 @@ func decodePod(data []byte) (pod *corev1.Pod, err error) {
 
 // verifyPod checks that after is before with exactly the wanted change, and that
 // the kubelet would accept it.
-func verifyPod(before, after []byte, binary string, c podChange) error {
-	was, err := decodePod(before)
+func verifyPod(known *memory, before, after []byte, binary string, c podChange) error {
+	was, err := known.pod(before)
 	if err != nil {
 		return err
 	}
-	is, err := decodePod(after)
+	is, err := known.pod(after)
 	if err != nil {
 		return fmt.Errorf("after the edit: %w", err)
 	}

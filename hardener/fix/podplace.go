@@ -38,7 +38,7 @@ func openPod(tx *workspace, component, file string) (*podPlace, error) {
 		node.APIServer: "kube-apiserver", node.ControllerManager: "kube-controller-manager",
 		node.Scheduler: "kube-scheduler", node.Etcd: "etcd",
 	}[component]
-	m, err := parseManifest(data, binary)
+	m, err := tx.known.manifest(data, binary)
 	if err != nil {
 		return nil, fmt.Errorf("not changed: %s: %w", real, err)
 	}
@@ -128,7 +128,7 @@ func (p *podPlace) apply(tx *workspace) error {
 	if len(c.flags) == 0 && c.probeHost == "" && len(c.mounts) == 0 && len(c.annotations) == 0 {
 		return nil
 	}
-	data, err := editManifest(p.data, p.binary, c)
+	data, err := p.manifest.edit(p.data, c)
 	if err != nil {
 		return err
 	}

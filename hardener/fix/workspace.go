@@ -18,6 +18,7 @@ import (
 type workspace struct {
 	fsys  fs.FS
 	edits map[string]edit // by real path
+	known *memory
 }
 
 // edit is what happens to one path.
@@ -32,7 +33,7 @@ type edit struct {
 }
 
 func (w *workspace) clone() *workspace {
-	return &workspace{fsys: w.fsys, edits: maps.Clone(w.edits)}
+	return &workspace{fsys: w.fsys, edits: maps.Clone(w.edits), known: w.known}
 }
 
 // name is the io/fs name of an absolute host path.
