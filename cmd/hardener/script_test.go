@@ -26,9 +26,10 @@ func TestMain(m *testing.M) {
 //	sample DIR         write the sample node
 //	remember DIR       take down every file of DIR
 //	unchanged DIR      fail unless DIR is as it was
-//	status N           the last hardener command ended with exit code N
+//	fails N TEXT ...   run hardener and want an exit code and one clear line
 //	big FILE MIB       make a sparse file
-//	oneline            standard error is one line of error, hints aside
+//	newline DIR        put a key with a newline in its name there
+//	substitute F O N   replace text in a file
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -38,6 +39,7 @@ func TestScripts(t *testing.T) {
 			"unchanged":  cmdUnchanged,
 			"fails":      cmdFails,
 			"big":        cmdBig,
+			"newline":    cmdNewline,
 			"substitute": cmdSubstitute,
 		},
 		Condition: func(cond string) (bool, error) {
@@ -156,6 +158,11 @@ func cmdBig(ts *testscript.TestScript, _ bool, args []string) {
 	_, err := fmt.Sscan(args[1], &size)
 	ts.Check(err)
 	ts.Check(os.Truncate(ts.MkAbs(args[0]), size<<20))
+}
+
+// cmdNewline makes a file whose name a script cannot write.
+func cmdNewline(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(os.WriteFile(filepath.Join(ts.MkAbs(args[0]), "two\nlines.key"), []byte("x"), 0o644))
 }
 
 // cmdSubstitute replaces text in a file; \n, \t, \r and \0 stand for themselves.

@@ -211,6 +211,9 @@ func (v *View) proxyConfig() string {
 	return c.Config
 }
 
+// findXargs is a find whose names xargs takes apart at blanks and newlines.
+var findXargs = regexp.MustCompile(`^(find [^|;&]*[^|;& ]) *\| *xargs stat (-c [^ |;&]+)$`)
+
 // statFormat finds the format of an audit's stat.
 var statFormat = regexp.MustCompile(`stat -c (permissions=%a|%U:%G)`)
 
@@ -238,7 +241,8 @@ func (v *View) Check(c profile.Check) profile.Check {
 // profiles become the node's own, and the audits of CNI files, which know only
 // a flag that the kubelet lost in 1.24 and lock files that the plugins make
 // anew, look at the configuration files instead (for modes files only: a
-// directory needs its x). A script that was rewritten already stays as it is.
+// directory needs its x). Names go to xargs with a NUL behind, because it takes
+// one with a blank for two. A script that was rewritten already stays as it is.
 func (v *View) Script(audit string) string {
 	if v.isCNI(audit) {
 		if format := statFormat.FindStringSubmatch(audit); format != nil {
@@ -246,7 +250,7 @@ func (v *View) Script(audit string) string {
 			if format[1] == "%U:%G" {
 				files = ""
 			}
-			return v.cniFind() + files + " 2> /dev/null | xargs --no-run-if-empty stat -c " + format[1]
+			return v.cniFind() + files + " -print0 2> /dev/null | xargs -0 --no-run-if-empty stat -c " + format[1]
 		}
 		return audit
 	}
@@ -258,7 +262,7 @@ func (v *View) Script(audit string) string {
 			audit = strings.ReplaceAll(audit, "/etc/kubernetes/"+file, dir+"/"+file)
 		}
 	}
-	return audit
+	return findXargs.ReplaceAllString(audit, "${1} -print0 | xargs -0 stat ${2}")
 }
 
 // cniFind lists the CNI configuration files.

@@ -170,18 +170,19 @@ func TestVariables(t *testing.T) {
 
 func TestScript(t *testing.T) {
 	const pki = "find /etc/kubernetes/pki/ -name '*.key' | xargs stat -c permissions=%a"
+	const blanks = "find /etc/kubernetes/pki/ -name '*.key' -print0 | xargs -0 stat -c permissions=%a"
 	const cni = `ps -ef | grep kubelet | grep -- --cni-conf-dir | xargs -I{} find {} -mindepth 1 | xargs --no-run-if-empty stat -c %U:%G
 find /var/lib/cni/networks -type f 2> /dev/null | xargs --no-run-if-empty stat -c %U:%G`
 	for _, test := range []struct {
 		name, audit, want string
 		change            func(*node.Facts)
 	}{
-		{"the link leads there", pki, pki, func(*node.Facts) {}},
-		{"no link", pki, "find /etc/kubernetes/ssl/ -name '*.key' | xargs stat -c permissions=%a", func(f *node.Facts) { f.PKILink = "" }},
-		{"the literal directory itself", pki, pki, func(f *node.Facts) { f.PKIDir, f.PKILink = "/etc/kubernetes/pki", "" }},
-		{"nothing known", pki, pki, func(f *node.Facts) { f.PKIDir, f.PKILink = "", "" }},
-		{"CNI owner", cni, "find /etc/cni/net.d ! -name '*.lock' 2> /dev/null | xargs --no-run-if-empty stat -c %U:%G", func(*node.Facts) {}},
-		{"CNI placeholder of cis-1.5", "stat -c permissions=%a <path/to/cni/files>", "find /opt/cni ! -name '*.lock' -type f 2> /dev/null | xargs --no-run-if-empty stat -c permissions=%a",
+		{"the link leads there", pki, blanks, func(*node.Facts) {}},
+		{"no link", pki, "find /etc/kubernetes/ssl/ -name '*.key' -print0 | xargs -0 stat -c permissions=%a", func(f *node.Facts) { f.PKILink = "" }},
+		{"the literal directory itself", pki, blanks, func(f *node.Facts) { f.PKIDir, f.PKILink = "/etc/kubernetes/pki", "" }},
+		{"nothing known", pki, blanks, func(f *node.Facts) { f.PKIDir, f.PKILink = "", "" }},
+		{"CNI owner", cni, "find /etc/cni/net.d ! -name '*.lock' -print0 2> /dev/null | xargs -0 --no-run-if-empty stat -c %U:%G", func(*node.Facts) {}},
+		{"CNI placeholder of cis-1.5", "stat -c permissions=%a <path/to/cni/files>", "find /opt/cni ! -name '*.lock' -type f -print0 2> /dev/null | xargs -0 --no-run-if-empty stat -c permissions=%a",
 			func(f *node.Facts) { f.CNIConfDir = "/opt/cni" }},
 		{"kubeconfigs elsewhere", "stat /etc/kubernetes/admin.conf", "stat /srv/k8s/admin.conf", func(f *node.Facts) { f.KubeConfigDir = "/srv/k8s" }},
 		{"nothing to rewrite", "/bin/ps -ef", "/bin/ps -ef", func(*node.Facts) {}},

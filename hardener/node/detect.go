@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -80,11 +81,14 @@ func (d *detector) signal(conclusion string, weight int, format string, args ...
 	d.Signals = append(d.Signals, Signal{Conclusion: conclusion, Evidence: fmt.Sprintf(format, args...), Weight: weight})
 }
 
-// ambiguous notes a file with duplicate keys. Its reader takes one of them and
-// says nothing, an editor may change the other.
+// ambiguous notes a file that its component reads and nobody should edit: with
+// duplicate keys, of which the reader takes one and an editor may change the
+// other, or with the line ends of another system, which an edit would mix.
 func (d *detector) ambiguous(file string, data []byte) {
 	if _, err := yaml.YAMLToJSONStrict(data); err != nil {
 		d.broken(file, err)
+	} else if bytes.Contains(data, []byte("\r\n")) {
+		d.broken(file, errors.New("its lines end in CRLF"))
 	}
 }
 
