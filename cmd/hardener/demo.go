@@ -155,6 +155,7 @@ func printDemo(w io.Writer, style report.Style, r demoReports, keep string) erro
 	if err := r.Before.Text(w, brief); err != nil {
 		return err
 	}
+	style.NoHint = true // its hint is for a node that stays
 	title("2. hardener fix")
 	if err := r.After.Text(w, style); err != nil {
 		return err

@@ -16,6 +16,7 @@ type Style struct {
 	Colour  bool // ANSI colours; set it for a terminal without NO_COLOR only
 	Verbose bool // also what passes, and whole diffs of changes made
 	Brief   bool // of findings only number and title
+	NoHint  bool // leave out what to run next
 }
 
 func (s Style) width() int {

@@ -28,6 +28,8 @@ func (r Report) Text(w io.Writer, s Style) error {
 		if !s.Brief {
 			p.differences(r)
 			p.passes(r)
+		}
+		if !s.Brief && !s.NoHint {
 			p.next(r)
 		}
 	}
