@@ -52,7 +52,7 @@ func TestDemoArticle(t *testing.T) {
 			t.Errorf("%s after: %s, %q, fix %+v: neither passes nor is explained", key, is.Status, is.VerdictReason, is.Fix)
 		}
 	}
-	fmt.Printf("show: article: %d rows compared, %d with a note; of %d findings after the fix %d pass, %d do not apply, %d are explained\n",
+	fmt.Printf("article: %d rows compared, %d with a note; of %d findings after the fix %d pass, %d do not apply, %d are explained\n",
 		rows, notes, findings, passed, inapplicable, explained)
 	if n := len(reports.Again.Run.Changes); n != 0 {
 		t.Errorf("a second fix made %d changes: %+v", n, reports.Again.Run.Changes)

@@ -38,7 +38,7 @@ func TestReport(t *testing.T) {
 		"large, does more":   {50 * time.Millisecond, 64 << 20, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := report([]contender{{name: "kube-bench", wall: slow}, {name: "hardener", same: !tt.extra, wall: []time.Duration{tt.wall}, rss: tt.rss}}, 1, 0)
+			got := report([]contender{{name: "kube-bench", wall: slow}, {name: "hardener", same: !tt.extra, wall: []time.Duration{tt.wall}, rss: tt.rss}}, 1, 0, minRatio)
 			if got != tt.want {
 				t.Errorf("report: %v, want %v", got, tt.want)
 			}

@@ -124,5 +124,5 @@ func TestSameVerdictAsKubeBench(t *testing.T) {
 			try(s, outputs{mutated(r, out.audit), mutated(r, out.config), mutated(r, out.env)})
 		}
 	}
-	t.Logf("%d comparisons of %d distinct tests, %d of them from the profiles", compared, len(all), len(fromProfiles))
+	fmt.Printf("oracle: %d comparisons of %d distinct tests, %d of them from the profiles, all equal\n", compared, len(all), len(fromProfiles))
 }

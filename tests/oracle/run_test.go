@@ -3,6 +3,7 @@ package oracle
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os/exec"
 	"testing"
 
@@ -67,5 +68,5 @@ func TestSameStateMachineAsKubeBench(t *testing.T) {
 		}
 		compared++
 	}
-	t.Logf("%d checks run through a real shell by both", compared)
+	fmt.Printf("oracle: %d checks run through a real shell by both, all equal\n", compared)
 }

@@ -99,6 +99,7 @@ func compareNodes(t *testing.T, p programs, profile string, seeds []uint64) {
 		mu                  sync.Mutex
 		wait                sync.WaitGroup
 		checks, differences int
+		refused             int // nodes that both programs give up on
 		slots               = make(chan struct{}, 2)
 	)
 	for _, seed := range seeds {
@@ -110,6 +111,9 @@ func compareNodes(t *testing.T, p programs, profile string, seeds []uint64) {
 			mu.Lock()
 			defer mu.Unlock()
 			checks += c
+			if c == 0 {
+				refused++
+			}
 			differences += len(diffs)
 			again := fmt.Sprintf("go test ./tests/parity -run TestParity -parity.profiles=%s -parity.seed=%d", profile, seed)
 			if err != nil {
@@ -121,7 +125,7 @@ func compareNodes(t *testing.T, p programs, profile string, seeds []uint64) {
 		}()
 	}
 	wait.Wait()
-	fmt.Printf("parity: profile %s: %d nodes, %d checks compared, %d differences\n", profile, len(seeds), checks, differences)
+	fmt.Printf("parity: profile %s: %d nodes, %d of them refused by both, %d checks compared, %d differences\n", profile, len(seeds), refused, checks, differences)
 	if checks == 0 {
 		t.Error("nothing was compared")
 	}

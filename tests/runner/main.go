@@ -2,8 +2,8 @@
 // which tests were skipped and why. With -strict a skipped test is a failure,
 // which is how CI makes sure that nothing it could run was left out.
 //
-// Lines that a test prints beginning with "show: " are figures worth seeing;
-// they are repeated at the end.
+// Figures that a test measured and printed to standard output are repeated at
+// the end.
 package main
 
 import (
@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -90,9 +91,6 @@ func (s *summary) add(w io.Writer, e event) {
 	key := e.Package + " " + e.Test
 	switch e.Action {
 	case "output", "build-output":
-		if i := strings.Index(e.Output, "show: "); i >= 0 {
-			s.shown = append(s.shown, strings.TrimSpace(e.Output[i+len("show: "):]))
-		}
 		if e.Test == "" {
 			if !strings.HasPrefix(e.Output, "PASS") {
 				fmt.Fprint(w, e.Output)
@@ -103,6 +101,7 @@ func (s *summary) add(w io.Writer, e event) {
 	case "pass":
 		if e.Test != "" {
 			s.passed++
+			s.shown = append(s.shown, figures(s.output[key])...)
 		}
 		delete(s.output, key)
 	case "fail":
@@ -117,6 +116,20 @@ func (s *summary) add(w io.Writer, e event) {
 		}
 		delete(s.output, key)
 	}
+}
+
+// figure is a line with what a test measured.
+var figure = regexp.MustCompile(`^(article|crash|effects|oracle|parity|profiles): .*[0-9]`)
+
+// figures are the figures in a test's output.
+func figures(output []string) []string {
+	var lines []string
+	for _, line := range output {
+		if figure.MatchString(line) {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	return lines
 }
 
 // reason is the line that t.Skip printed: "    file_test.go:12: needs root".
