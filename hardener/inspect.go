@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"slices"
 	"strings"
 
@@ -170,7 +169,7 @@ func (in *inspection) wantedTargets() (map[string]bool, error) {
 func (in *inspection) lookup(procs node.Processes) profile.Lookup {
 	return profile.Lookup{
 		Exists: func(name string) (bool, error) {
-			_, err := fs.Stat(in.FS, fsName(name))
+			_, err := fs.Stat(in.FS, node.Name(name))
 			switch {
 			case err == nil:
 				return true, nil
@@ -187,12 +186,4 @@ func (in *inspection) lookup(procs node.Processes) profile.Lookup {
 			return lines
 		},
 	}
-}
-
-// fsName turns an absolute host path into a name of the node's fs.FS.
-func fsName(name string) string {
-	if name = strings.TrimPrefix(path.Clean("/"+name), "/"); name == "" {
-		return "."
-	}
-	return name
 }

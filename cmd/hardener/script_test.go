@@ -95,13 +95,17 @@ func cmdFails(ts *testscript.TestScript, _ bool, args []string) {
 
 func cmdRemember(ts *testscript.TestScript, _ bool, args []string) {
 	for _, dir := range args {
-		ts.Setenv("REMEMBERED_"+dir, fingerprint(ts, ts.MkAbs(dir)))
+		is, err := fingerprint(ts.MkAbs(dir))
+		ts.Check(err)
+		ts.Setenv("REMEMBERED_"+dir, is)
 	}
 }
 
 func cmdUnchanged(ts *testscript.TestScript, neg bool, args []string) {
 	for _, dir := range args {
-		was, is := ts.Getenv("REMEMBERED_"+dir), fingerprint(ts, ts.MkAbs(dir))
+		is, err := fingerprint(ts.MkAbs(dir))
+		ts.Check(err)
+		was := ts.Getenv("REMEMBERED_" + dir)
 		if was == "" {
 			ts.Fatalf("%s was never remembered", dir)
 		}
@@ -113,9 +117,9 @@ func cmdUnchanged(ts *testscript.TestScript, neg bool, args []string) {
 
 // fingerprint covers names, modes, owners and contents of a tree, but for the
 // program's own state directory.
-func fingerprint(ts *testscript.TestScript, dir string) string {
+func fingerprint(dir string) (string, error) {
 	h := sha256.New()
-	ts.Check(filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -149,8 +153,8 @@ func fingerprint(ts *testscript.TestScript, dir string) string {
 			fmt.Fprintln(h, target)
 		}
 		return nil
-	}))
-	return fmt.Sprintf("%x", h.Sum(nil))
+	})
+	return fmt.Sprintf("%x", h.Sum(nil)), err
 }
 
 func cmdBig(ts *testscript.TestScript, _ bool, args []string) {

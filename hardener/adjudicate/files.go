@@ -3,28 +3,19 @@ package adjudicate
 import (
 	"fmt"
 	"io/fs"
-	"path"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"sigs.k8s.io/yaml"
-)
 
-// name is the io/fs name of an absolute host path.
-func name(hostPath string) string {
-	n := strings.TrimPrefix(path.Clean("/"+hostPath), "/")
-	if n == "" {
-		return "."
-	}
-	return n
-}
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
+)
 
 func (v *View) exists(hostPath string) bool {
 	if hostPath == "" {
 		return false
 	}
-	_, err := fs.Stat(v.fsys, name(hostPath))
+	_, err := fs.Stat(v.fsys, node.Name(hostPath))
 	return err == nil
 }
 
@@ -32,7 +23,7 @@ func (v *View) isDir(hostPath string) bool {
 	if hostPath == "" {
 		return false
 	}
-	info, err := fs.Stat(v.fsys, name(hostPath))
+	info, err := fs.Stat(v.fsys, node.Name(hostPath))
 	return err == nil && info.IsDir()
 }
 
@@ -41,13 +32,13 @@ func (v *View) read(hostPath string) ([]byte, bool) {
 	if hostPath == "" {
 		return nil, false
 	}
-	b, err := fs.ReadFile(v.fsys, name(hostPath))
+	b, err := fs.ReadFile(v.fsys, node.Name(hostPath))
 	return b, err == nil
 }
 
 // describe is a path with mode and owner, as evidence.
 func (v *View) describe(hostPath string) string {
-	info, err := fs.Stat(v.fsys, name(hostPath))
+	info, err := fs.Stat(v.fsys, node.Name(hostPath))
 	if err != nil {
 		return hostPath + ": does not exist"
 	}

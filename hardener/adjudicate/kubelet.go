@@ -96,7 +96,7 @@ func (x *inquiry) mergedElsewhere(flag string, field string) (Verdict, bool) {
 	if _, byFlag := x.flag(node.Kubelet, flag); !set || byFlag || field == "" || x.truth.State != check.Pass {
 		return undecided()
 	}
-	entries, err := fs.ReadDir(x.fsys, name(dir))
+	entries, err := fs.ReadDir(x.fsys, node.Name(dir))
 	if err != nil {
 		return undecided()
 	}

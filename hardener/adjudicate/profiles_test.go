@@ -111,7 +111,7 @@ func run(fsys fs.FS, procs node.Processes, users node.Users, c *profile.Check) c
 
 func lookup(fsys fs.FS, procs node.Processes) profile.Lookup {
 	return profile.Lookup{
-		Exists: func(p string) (bool, error) { _, err := fs.Stat(fsys, name(p)); return err == nil, nil },
+		Exists: func(p string) (bool, error) { _, err := fs.Stat(fsys, node.Name(p)); return err == nil, nil },
 		Commands: func(comm string) (lines []string) {
 			for _, p := range procs.Named(comm) {
 				lines = append(lines, p.Command())

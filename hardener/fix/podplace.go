@@ -54,7 +54,7 @@ func openPod(tx *workspace, component, file string) (*podPlace, error) {
 // included (pkg/kubelet/config/file.go).
 func samePod(tx *workspace, file string, m *manifest) string {
 	pod, _ := m.doc.scalar("metadata", "name")
-	entries, err := fs.ReadDir(tx.fsys, name(path.Dir(file)))
+	entries, err := fs.ReadDir(tx.fsys, node.Name(path.Dir(file)))
 	if err != nil || pod == "" {
 		return ""
 	}

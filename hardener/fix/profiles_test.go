@@ -39,7 +39,7 @@ func allFindings(t *testing.T, benchmark string, m fstest.MapFS) []Finding {
 	}
 	lookup := profile.Lookup{
 		Exists: func(p string) (bool, error) {
-			_, err := fs.Stat(m, name(p))
+			_, err := fs.Stat(m, node.Name(p))
 			return err == nil, nil
 		},
 		Commands: func(name string) []string { return []string{name} },
@@ -82,14 +82,14 @@ func statsOf(m fstest.MapFS, c *profile.Check) []string {
 		roots = append(roots, "/etc/cni/net.d/")
 	}
 	for _, p := range roots {
-		if _, err := fs.Stat(m, name(p)); err != nil {
+		if _, err := fs.Stat(m, node.Name(p)); err != nil {
 			continue
 		}
 		out = append(out, p)
 		if !strings.HasSuffix(p, "/") {
 			continue
 		}
-		entries, _ := fs.ReadDir(m, strings.Replace(name(p), "/pki", "/ssl", 1))
+		entries, _ := fs.ReadDir(m, strings.Replace(node.Name(p), "/pki", "/ssl", 1))
 		for _, e := range entries {
 			for _, ext := range []string{".crt", ".key"} {
 				if strings.Contains(c.Audit, "*"+ext) && path.Ext(e.Name()) != ext {

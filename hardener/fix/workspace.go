@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
 )
 
 // workspace is the node's files as the plan so far would leave them. Each
@@ -36,14 +38,6 @@ func (w *workspace) clone() *workspace {
 	return &workspace{fsys: w.fsys, edits: maps.Clone(w.edits), known: w.known}
 }
 
-// name is the io/fs name of an absolute host path.
-func name(p string) string {
-	if p = strings.TrimPrefix(path.Clean("/"+p), "/"); p == "" {
-		return "."
-	}
-	return p
-}
-
 const maxLinks = 40
 
 // resolve follows every link of an absolute path, inside the host's root, to the
@@ -62,7 +56,7 @@ func (w *workspace) resolve(p string) (string, error) {
 			continue
 		}
 		next := path.Join(real, part)
-		info, err := fs.Lstat(w.fsys, name(next))
+		info, err := fs.Lstat(w.fsys, node.Name(next))
 		if err != nil || info.Mode()&fs.ModeSymlink == 0 {
 			real = next // missing ones are the caller's to notice
 			continue
@@ -70,7 +64,7 @@ func (w *workspace) resolve(p string) (string, error) {
 		if links++; links > maxLinks {
 			return "", fmt.Errorf("%s: too many links", p)
 		}
-		target, err := fs.ReadLink(w.fsys, name(next))
+		target, err := fs.ReadLink(w.fsys, node.Name(next))
 		if err != nil {
 			return "", err
 		}
@@ -84,7 +78,7 @@ func (w *workspace) resolve(p string) (string, error) {
 
 // isLink reports that the last element of a path is a symbolic link.
 func (w *workspace) isLink(p string) bool {
-	info, err := fs.Lstat(w.fsys, name(p))
+	info, err := fs.Lstat(w.fsys, node.Name(p))
 	return err == nil && info.Mode()&fs.ModeSymlink != 0
 }
 
@@ -106,7 +100,7 @@ func (w *workspace) stat(p string) (entry, error) {
 		return entry{}, err
 	}
 	e := entry{real: real}
-	info, err := fs.Lstat(w.fsys, name(real))
+	info, err := fs.Lstat(w.fsys, node.Name(real))
 	planned, ok := w.edits[real]
 	switch {
 	case err != nil && !ok:
@@ -151,7 +145,7 @@ func (w *workspace) read(p string) ([]byte, error) {
 	case e.size > maxFile:
 		return nil, fmt.Errorf("%s: larger than %d bytes", real, maxFile)
 	}
-	return fs.ReadFile(w.fsys, name(real))
+	return fs.ReadFile(w.fsys, node.Name(real))
 }
 
 // write plans new content: of an existing file with its mode and owner kept, or
@@ -175,7 +169,7 @@ func (w *workspace) write(p string, content []byte, component string, mode fs.Fi
 		}
 	}
 	if e.before != nil && e.before.Content == nil {
-		was, err := fs.ReadFile(w.fsys, name(st.real))
+		was, err := fs.ReadFile(w.fsys, node.Name(st.real))
 		if err != nil {
 			return err
 		}

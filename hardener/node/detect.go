@@ -69,14 +69,6 @@ type detector struct {
 	kubeadm       map[string]map[string]any // documents of kubeadm-config.yaml by kind
 }
 
-// rel is the io/fs name of an absolute path.
-func rel(p string) string {
-	if p = strings.TrimPrefix(path.Clean(p), "/"); p == "" {
-		return "."
-	}
-	return p
-}
-
 func (d *detector) signal(conclusion string, weight int, format string, args ...any) {
 	d.Signals = append(d.Signals, Signal{Conclusion: conclusion, Evidence: fmt.Sprintf(format, args...), Weight: weight})
 }
@@ -108,7 +100,7 @@ func (d *detector) warn(format string, args ...any) {
 
 // read reads a file that need not exist.
 func (d *detector) read(p string) ([]byte, bool) {
-	data, err := fs.ReadFile(d.fsys, rel(p))
+	data, err := fs.ReadFile(d.fsys, Name(p))
 	if err != nil {
 		// ESRCH: the process whose file it is has ended.
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ESRCH) {
@@ -129,13 +121,13 @@ func reasonOf(err error) error {
 }
 
 func (d *detector) exists(p string) bool {
-	_, err := fs.Stat(d.fsys, rel(p))
+	_, err := fs.Stat(d.fsys, Name(p))
 	return err == nil
 }
 
 // list are the names in a directory, none when it cannot be read.
 func (d *detector) list(p string) []string {
-	entries, err := fs.ReadDir(d.fsys, rel(p))
+	entries, err := fs.ReadDir(d.fsys, Name(p))
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			d.warn("%s: %v", p, reasonOf(err))
@@ -225,7 +217,7 @@ func (d *detector) readManifests() {
 		if strings.HasPrefix(name, ".") {
 			continue
 		}
-		if info, err := fs.Stat(d.fsys, rel(file)); err == nil && info.IsDir() {
+		if info, err := fs.Stat(d.fsys, Name(file)); err == nil && info.IsDir() {
 			continue
 		}
 		data, ok := d.read(file)

@@ -47,7 +47,7 @@ func (d *detector) etcdService(name, unitName string) (Component, bool) {
 // script is the text of an executable that is a script, "" for a program or
 // none at all.
 func (d *detector) script(p string) string {
-	f, err := d.fsys.Open(rel(p))
+	f, err := d.fsys.Open(Name(p))
 	if err != nil {
 		return ""
 	}

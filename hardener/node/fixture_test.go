@@ -42,7 +42,7 @@ func (t tree) fs(owners map[string]uint32) fstest.MapFS {
 		if uid, ok := owners[p]; ok {
 			f.Sys = &syscall.Stat_t{Uid: uid}
 		}
-		out[rel(p)] = f
+		out[Name(p)] = f
 	}
 	return out
 }

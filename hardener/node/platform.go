@@ -66,13 +66,13 @@ func (d *detector) proxyVolume(pid int) string {
 		newest string
 		age    int64
 	)
-	entries, err := fs.ReadDir(d.fsys, rel(root+"/pods"))
+	entries, err := fs.ReadDir(d.fsys, Name(root+"/pods"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		d.warn("%s/pods: %v", root, reasonOf(err))
 	}
 	for _, e := range entries {
 		dir := path.Join(root, "pods", e.Name(), volume)
-		if i, err := fs.Stat(d.fsys, rel(dir)); err == nil && (newest == "" || i.ModTime().Unix() > age) {
+		if i, err := fs.Stat(d.fsys, Name(dir)); err == nil && (newest == "" || i.ModTime().Unix() > age) {
 			newest, age = dir, i.ModTime().Unix()
 		}
 	}
@@ -122,7 +122,7 @@ func (d *detector) findDirectories() {
 // resolve follows p as long as it is itself a link.
 func (d *detector) resolve(p string) string {
 	for range 8 {
-		target, err := fs.ReadLink(d.fsys, rel(p))
+		target, err := fs.ReadLink(d.fsys, Name(p))
 		if err != nil {
 			break
 		}

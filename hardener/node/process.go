@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -313,4 +314,13 @@ func BootTime(fsys fs.FS) (int64, error) {
 		}
 	}
 	return 0, errors.New("read boot time: proc/stat: no line btime")
+}
+
+// Name is the io/fs name of an absolute path of the host: "etc/passwd" for
+// "/etc/passwd", "." for "/".
+func Name(hostPath string) string {
+	if hostPath = strings.TrimPrefix(path.Clean("/"+hostPath), "/"); hostPath == "" {
+		return "."
+	}
+	return hostPath
 }

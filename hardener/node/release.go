@@ -320,7 +320,7 @@ func (d *detector) owner(p string) string {
 	if p == "" {
 		return ""
 	}
-	info, err := fs.Stat(d.fsys, rel(p))
+	info, err := fs.Stat(d.fsys, Name(p))
 	if err != nil {
 		return ""
 	}

@@ -54,7 +54,7 @@ func imageTag(image string) string {
 // (hack/lib/version.sh), if the Go toolchain recorded the linker's flags or the
 // version of the module.
 func (d *detector) buildVersion(program string) string {
-	f, err := d.fsys.Open(rel(program))
+	f, err := d.fsys.Open(Name(program))
 	if err != nil {
 		return ""
 	}
@@ -82,11 +82,11 @@ func (d *detector) buildVersion(program string) string {
 // one of the same size in its download directory.
 func (d *detector) downloaded(program string) (version, file string) {
 	const dir = "/tmp/releases" // local_release_dir
-	installed, err := fs.Stat(d.fsys, rel(program))
+	installed, err := fs.Stat(d.fsys, Name(program))
 	if err != nil {
 		return "", ""
 	}
-	entries, err := fs.ReadDir(d.fsys, rel(dir))
+	entries, err := fs.ReadDir(d.fsys, Name(dir))
 	if err != nil {
 		return "", ""
 	}
@@ -95,7 +95,7 @@ func (d *detector) downloaded(program string) (version, file string) {
 		if m == nil {
 			continue
 		}
-		info, err := fs.Stat(d.fsys, rel(dir+"/"+e.Name()))
+		info, err := fs.Stat(d.fsys, Name(dir+"/"+e.Name()))
 		if err == nil && info.Size() == installed.Size() {
 			version, file = m[1], dir+"/"+e.Name()+" has the size of "+program
 		}
