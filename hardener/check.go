@@ -53,7 +53,6 @@ func (in *inspection) runInfo(command string, started time.Time) report.RunInfo 
 	return report.RunInfo{
 		Command: command, Mode: mode, Version: in.Program,
 		Started: started.UTC().Format(time.RFC3339), DurationMS: time.Since(started).Milliseconds(),
-		Notes: in.notes,
 	}
 }
 
@@ -71,7 +70,7 @@ func (in *inspection) report(sections []section, decisions map[string]fix.Decisi
 	r := report.New(all)
 	r.Layout = in.facts
 	r.Node = report.NodeInfo{
-		Name: in.facts.NodeName, KubernetesVersion: in.facts.Kubernetes.Version, Benchmark: in.benchmark, Targets: in.targets,
+		Name: in.facts.NodeName, KubernetesVersion: in.facts.Kubernetes.Version, Benchmark: in.benchmark, BenchmarkNote: in.note, Targets: in.targets,
 	}
 	return r
 }

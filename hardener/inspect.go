@@ -20,7 +20,7 @@ type inspection struct {
 	facts     node.Facts
 	benchmark string
 	targets   []string
-	notes     []string
+	note      string // on the choice of the benchmark
 }
 
 // Detect tells how Kubernetes is installed on a node.
@@ -96,9 +96,7 @@ func (in *inspection) chooseBenchmark() error {
 			return &InputError{Err: err, Hint: "--benchmark NAME chooses one of: " + strings.Join(in.Catalog.Names(), ", ")}
 		}
 		in.benchmark = selection.Benchmark
-		if selection.Note != "" {
-			in.notes = append(in.notes, selection.Note)
-		}
+		in.note = selection.Note
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -47,6 +48,9 @@ func runCheck(ctx context.Context, s streams, o checkOptions) error {
 	r, failure := hardener.Check(ctx, options)
 	if failure != nil && r.Controls == nil { // it did not get as far as a report
 		return failure
+	}
+	if o.raw && r.Node.BenchmarkNote != "" { // kube-bench's output has no place for it
+		fmt.Fprintln(s.err, "hardener: note: "+r.Node.BenchmarkNote)
 	}
 	if err := o.write(s, r); err != nil || failure != nil {
 		return errors.Join(failure, err)
