@@ -89,7 +89,6 @@ func carryOut(ctx context.Context, in *inspection, sections []section, plan fix.
 	}
 	a.settle(rest.Decisions)
 	a.settle(plan.Decisions)
-	in.AsKubeBench, a.in.AsKubeBench = false, false
 	after := a.in.report(a.sections, rest.Decisions)
 	after.Run = a.in.runInfo("fix", started)
 	after.Run.MaxRisk = f.MaxRisk
@@ -150,7 +149,7 @@ func summaries(groups []fix.Group) []report.ChangeSummary {
 	var all []report.ChangeSummary
 	for _, g := range groups {
 		for _, c := range g.Changes {
-			all = append(all, report.ChangeSummary{Path: c.Path, Kind: c.Kind, Component: g.Component, Checks: c.Checks, Diff: c.Diff})
+			all = append(all, report.ChangeSummary{Path: c.Path, Kind: c.Kind, Component: g.Component, Checks: c.Checks, Diff: c.Diff, Refused: g.Refused})
 		}
 	}
 	return all

@@ -187,6 +187,20 @@ func TestRunningComponentsAreRefused(t *testing.T) {
 			t.Errorf("%s: refused without diff or reason: %+v", result.ID, result.Fix)
 		}
 	}
+	n.fix.DryRun = true
+	planned, err := hardener.Fix(t.Context(), n.options, n.fix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := 0
+	for _, change := range planned.After.Run.Changes {
+		if change.Refused != "" {
+			shown++
+		}
+	}
+	if shown == 0 {
+		t.Errorf("a dry run shows no refused change: %+v", planned.After.Run.Changes)
+	}
 	after := n.contents(t)
 	for path, content := range before {
 		if strings.HasSuffix(path, ".yaml") && strings.Contains(path, "manifests") && after[path] != content {

@@ -103,6 +103,12 @@ func printFacts(w io.Writer, f node.Facts) {
 		}
 		fmt.Fprintf(w, "  %s: %s%s\n", signal.Conclusion, signal.Evidence, weight)
 	}
+	if len(f.Warnings) > 0 {
+		fmt.Fprintln(w, "\nWarnings")
+	}
+	for _, warning := range f.Warnings {
+		fmt.Fprintln(w, "  "+oneLine(warning))
+	}
 }
 
 func releases(r node.ReleaseRange) string {

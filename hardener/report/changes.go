@@ -29,6 +29,9 @@ func (p page) changes(r Report) {
 		if c.Component != component {
 			component = c.Component
 			p.line("  %s", p.style.paint(ansiBold, oneLine(component)))
+			if c.Refused != "" {
+				p.block("    not made: ", ansiYellow, oneLine(c.Refused))
+			}
 		}
 		p.change(c, r.Run.DryRun || p.style.Verbose)
 	}

@@ -124,7 +124,8 @@ type ChangeSummary struct {
 	Kind      fix.ChangeKind `json:"kind"`
 	Component string         `json:"component"`
 	Checks    []string       `json:"checks"`         // keys "target/id" of the checks it answers
-	Diff      string         `json:"diff,omitempty"` // unified; of modes and owners one line
+	Diff      string         `json:"diff,omitempty"`    // unified; of modes and owners one line
+	Refused   string         `json:"refused,omitempty"` // why a run without DryRun would not make it
 }
 
 // Outcome is what the pipeline found out about one check.
