@@ -123,7 +123,7 @@ type ChangeSummary struct {
 	Path      string         `json:"path"`
 	Kind      fix.ChangeKind `json:"kind"`
 	Component string         `json:"component"`
-	Checks    []string       `json:"checks"`         // keys "target/id" of the checks it answers
+	Checks    []string       `json:"checks"`            // keys "target/id" of the checks it answers
 	Diff      string         `json:"diff,omitempty"`    // unified; of modes and owners one line
 	Refused   string         `json:"refused,omitempty"` // why a run without DryRun would not make it
 }
