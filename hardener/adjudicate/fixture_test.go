@@ -27,11 +27,6 @@ func (f *fixture) file(path, content string, mode fs.FileMode) {
 	f.tree[strings.TrimPrefix(path, "/")] = &fstest.MapFile{Data: []byte(content), Mode: mode, Sys: &syscall.Stat_t{}}
 }
 
-// owned is a file of another owner than root.
-func (f *fixture) owned(path, content string, mode fs.FileMode, uid, gid uint32) {
-	f.tree[strings.TrimPrefix(path, "/")] = &fstest.MapFile{Data: []byte(content), Mode: mode, Sys: &syscall.Stat_t{Uid: uid, Gid: gid}}
-}
-
 // component changes what the facts say about a component.
 func (f *fixture) component(name string, change func(*node.Component)) {
 	c := f.facts.Components[name]

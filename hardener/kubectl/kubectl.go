@@ -260,6 +260,7 @@ var knownVerbs = []string{"get", "list", "watch", "create", "update", "patch", "
 
 func canI(ctx context.Context, api *client, o options, c shell.Call) error {
 	if len(o.words) != 4 {
+		//lint:ignore ST1005 kubectl's own words
 		return errors.New("error: you must specify two arguments: verb resource or verb resource/resourceName.")
 	}
 	verb := o.words[2]

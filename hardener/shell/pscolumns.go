@@ -176,7 +176,7 @@ func (i *psInfo) startColumn() psColumn {
 // without looking into /dev.
 func ttyColumn() psColumn {
 	return psColumn{header: "TTY", width: 8, value: func(b []byte, p *node.Process) []byte {
-		major := p.TTY>>8&0xfff | 0
+		major := p.TTY >> 8 & 0xfff
 		minor := p.TTY&0xff | p.TTY>>12&0xfff00
 		switch {
 		case p.TTY == 0:

@@ -123,9 +123,8 @@ func crashUndo(s *Store) error {
 
 // crashNode makes trees in a given state and knows which states are right.
 type crashNode struct {
-	templates map[string]string            // name to tree
-	snapshots []map[string]string          // after 0, 1, 2, 3 groups
-	byTree    map[string]map[string]string // snapshots of the templates
+	templates map[string]string   // name to tree
+	snapshots []map[string]string // after 0, 1, 2, 3 groups
 }
 
 func newCrashNode(t *testing.T) *crashNode {
