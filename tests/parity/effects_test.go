@@ -13,6 +13,23 @@ import (
 	"github.com/kubespray-hardener/kubespray-hardener/tests/parity/specimen"
 )
 
+// buildHardener builds our program and the stand-in for a node's processes.
+func buildHardener(t *testing.T) (hardener, inmate string) {
+	t.Helper()
+	repo, err := oracle.Repository(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if inmate, err = oracle.BuildInmate(t.Context(), repo, dir); err != nil {
+		t.Fatal(err)
+	}
+	if hardener, err = oracle.BuildHardener(t.Context(), repo, dir); err != nil {
+		t.Fatal(err)
+	}
+	return hardener, inmate
+}
+
 // runOn builds a Kubespray control plane with real processes and runs commands
 // there.
 func runOn(t *testing.T, inmate string, binds []cell.Bind, commands ...cell.Command) []cell.Output {
@@ -44,19 +61,7 @@ func runOn(t *testing.T, inmate string, binds []cell.Bind, commands ...cell.Comm
 // real processes: it must start no process and no program, and change no file.
 func TestCheckHasNoEffects(t *testing.T) {
 	needRoot(t)
-	repo, err := oracle.Repository(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	inmate, err := oracle.BuildInmate(t.Context(), repo, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	hardener, err := oracle.BuildHardener(t.Context(), repo, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	hardener, inmate := buildHardener(t)
 	program := cell.Private + "/hardener"
 	for name, args := range map[string][]string{
 		"raw":               {"check", "--raw", "--benchmark", "cis-1.12", "-o", "json"},
