@@ -22,7 +22,7 @@ var notSecret = regexp.MustCompile(`(?i)^(/.*|true|false|[0-9]+(ms|s|m|h)?)"?$`)
 
 // describe is what happens to a path, for people: a unified diff of the content,
 // and a line for mode and owner. Content that may hold secrets is only told of.
-func describe(p string, e edit, users node.Users) string {
+func (known *memory) describe(p string, e edit, users node.Users) string {
 	var b strings.Builder
 	switch {
 	case e.kind == MkdirK:
@@ -45,7 +45,7 @@ func describe(p string, e edit, users node.Users) string {
 			fmt.Fprintf(&b, "in %s: %s\n", p, n)
 		}
 	default:
-		b.WriteString(unified(p, e.before, e.after))
+		b.WriteString(known.unified(p, e.before, e.after))
 	}
 	return b.String()
 }
@@ -63,21 +63,34 @@ func ownerName(users node.Users, f File) string {
 	return user + ":" + group
 }
 
-func unified(p string, before *File, after File) string {
-	d := difflib.UnifiedDiff{FromFile: "a" + p, ToFile: "b" + p, B: diffLines(after.Content), Context: 3}
+func (known *memory) unified(p string, before *File, after File) string {
+	d := difflib.UnifiedDiff{FromFile: "a" + p, ToFile: "b" + p, B: known.diffLines(after.Content), Context: 3}
 	if before == nil {
 		d.FromFile = "/dev/null"
 	} else {
 		if bytes.Equal(before.Content, after.Content) {
 			return ""
 		}
-		d.A = diffLines(before.Content)
+		d.A = known.diffLines(before.Content)
 	}
 	text, err := difflib.GetUnifiedDiffString(d)
 	if err != nil { // it writes to memory
 		return ""
 	}
 	return text
+}
+
+// diffLines is the function of that name, remembered.
+func (known *memory) diffLines(content []byte) []string {
+	if known == nil {
+		return diffLines(content)
+	}
+	lines, ok := known.lines[string(content)]
+	if !ok {
+		lines = diffLines(content)
+		known.lines[string(content)] = lines
+	}
+	return lines
 }
 
 // diffLines splits content into lines with their ends, secrets taken out.

@@ -103,7 +103,7 @@ func (p *planner) order() []string {
 }
 
 func (p *planner) newChange(path string, e edit, checks []string) Change {
-	c := Change{Path: path, Kind: e.kind, Before: e.before, After: e.after, Checks: checks, Diff: describe(path, e, p.in.Users)}
+	c := Change{Path: path, Kind: e.kind, Before: e.before, After: e.after, Checks: checks, Diff: p.ws.known.describe(path, e, p.in.Users)}
 	if c.Kind == Meta {
 		c.After.Content = nil
 	}

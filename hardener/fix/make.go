@@ -365,7 +365,7 @@ func (p *planner) diffBetween(from, to *workspace, paths []string) string {
 				e.before = &File{Content: to.edits[path].before.Content, Mode: old.after.Mode, UID: old.after.UID, GID: old.after.GID}
 			}
 		}
-		b.WriteString(describe(path, e, p.in.Users))
+		b.WriteString(p.ws.known.describe(path, e, p.in.Users))
 	}
 	return b.String()
 }

@@ -8,10 +8,11 @@ import corev1 "k8s.io/api/core/v1"
 type memory struct {
 	documents map[string]*document // by content; documents never change
 	pods      map[string]*corev1.Pod
+	lines     map[string][]string // of a diff
 }
 
 func newMemory() *memory {
-	return &memory{documents: map[string]*document{}, pods: map[string]*corev1.Pod{}}
+	return &memory{documents: map[string]*document{}, pods: map[string]*corev1.Pod{}, lines: map[string][]string{}}
 }
 
 func (m *memory) document(data []byte) (*document, error) {
