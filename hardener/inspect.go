@@ -39,6 +39,9 @@ func look(o Options) (*inspection, error) {
 	if in.users, err = node.ReadUsers(o.FS); err != nil {
 		return in, fmt.Errorf("read users: %w", err)
 	}
+	if o.Raw && o.Benchmark != "" {
+		return in, nil // nothing depends on the layout
+	}
 	if in.facts, err = node.Detect(o.FS, in.procs, in.users); err != nil {
 		return in, fmt.Errorf("detect layout: %w", err)
 	}
