@@ -61,7 +61,7 @@ func (in *inspection) report(sections []section, decisions map[string]fix.Decisi
 	var all []report.Section
 	for _, s := range sections {
 		next := 0
-		all = append(all, report.NewSection(s.controls, in.detectedVersion(), func(*profile.Group, *profile.Check) (report.Outcome, bool) {
+		all = append(all, report.NewSection(s.controls, in.detected, func(*profile.Group, *profile.Check) (report.Outcome, bool) {
 			o := s.outcomes[next]
 			next++
 			return in.reported(o, decisions), true
@@ -93,13 +93,4 @@ func (in *inspection) reported(o outcome, decisions map[string]fix.Decision) rep
 		out.Fix = &decision
 	}
 	return out
-}
-
-// detectedVersion is kube-bench's detected_version: the Kubernetes version that
-// it found, or none when it was told (cmd/common.go:316-353).
-func (in *inspection) detectedVersion() string {
-	if in.Benchmark != "" || in.KubernetesVersion != "" {
-		return "none"
-	}
-	return minor(in.facts.Kubernetes.Version)
 }

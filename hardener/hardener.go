@@ -23,6 +23,7 @@
 package hardener
 
 import (
+	"context"
 	"io/fs"
 	"slices"
 	"strings"
@@ -38,13 +39,18 @@ type Options struct {
 	Commands map[string]shell.Command
 	Env      []string // environment of the audits, "NAME=value"
 
-	Benchmark         string   // empty: chosen by version
-	KubernetesVersion string   // empty: detected
-	Targets           []string // sections; empty: by the roles of the node
-	Checks            []string // only these checks
-	Groups            []string // only these groups
-	Skip              []string // checks or groups that are INFO without being run
-	Raw               bool     // kube-bench's own verdicts, nothing else
+	Benchmark         string // empty: chosen by version
+	KubernetesVersion string // empty: the API server's, else detected
+
+	// ServerVersion asks the API server for its gitVersion. When it is nil or
+	// fails, the version comes from the node's files.
+	ServerVersion func(context.Context) (string, error)
+
+	Targets []string // sections; empty: by the roles of the node
+	Checks  []string // only these checks
+	Groups  []string // only these groups
+	Skip    []string // checks or groups that are INFO without being run
+	Raw     bool     // kube-bench's own verdicts, nothing else
 
 	// AsKubeBench makes kube-bench's verdict the status of each check, as a
 	// user of kube-bench saw it; the verdict for the layout goes into the

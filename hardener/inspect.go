@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/profile"
@@ -21,6 +22,7 @@ type inspection struct {
 	benchmark string
 	targets   []string
 	note      string // on the choice of the benchmark
+	detected  string // kube-bench's detected_version: none when it was told (cmd/common.go:316-353)
 }
 
 // Detect tells how Kubernetes is installed on a node.
@@ -55,7 +57,7 @@ func look(o Options) (*inspection, error) {
 }
 
 // inspect looks at a node and chooses what to check on it.
-func inspect(_ context.Context, o Options) (*inspection, error) {
+func inspect(ctx context.Context, o Options) (*inspection, error) {
 	if len(o.Checks) > 0 && len(o.Groups) > 0 {
 		return nil, &InputError{Err: errors.New("--check and --group exclude each other")}
 	}
@@ -72,7 +74,7 @@ func inspect(_ context.Context, o Options) (*inspection, error) {
 	if !o.Raw && in.facts.Distribution.Name == "none" {
 		return nil, errors.New("no Kubernetes on this node: neither its processes nor its files show any; hardener detect tells what was looked for")
 	}
-	if err := in.chooseBenchmark(); err != nil {
+	if err := in.chooseBenchmark(ctx); err != nil {
 		return nil, err
 	}
 	if err := in.chooseTargets(); err != nil {
@@ -82,35 +84,62 @@ func inspect(_ context.Context, o Options) (*inspection, error) {
 	return in, nil
 }
 
-func (in *inspection) chooseBenchmark() error {
-	in.benchmark = in.Benchmark
-	if in.benchmark == "" {
-		version := in.KubernetesVersion
-		if version == "" {
-			if version = minor(in.facts.Kubernetes.Version); version == "" {
-				return &InputError{
-					Err:  errors.New("cannot tell the Kubernetes version of this node"),
-					Hint: "give --kubernetes-version 1.NN or --benchmark NAME",
-				}
-			}
-		}
-		selection, err := in.Catalog.ForVersion(version)
-		if err != nil {
-			return &InputError{Err: err, Hint: "--benchmark NAME chooses one of: " + strings.Join(in.Catalog.Names(), ", ")}
-		}
-		in.benchmark = selection.Benchmark
-		in.note = selection.Note
+func (in *inspection) chooseBenchmark(ctx context.Context) error {
+	if in.benchmark = in.Benchmark; in.benchmark != "" {
+		in.detected = "none"
+		return nil
 	}
+	selection, err := in.selectByVersion(ctx)
+	if err != nil {
+		return err
+	}
+	in.benchmark, in.note = selection.Benchmark, selection.Note
 	return nil
 }
 
-// minor cuts a version to what kube-bench's mapping knows: "1.34.2" to "1.34".
-func minor(version string) string {
-	parts := strings.SplitN(version, ".", 3)
-	if len(parts) < 2 {
-		return version
+// selectByVersion follows kube-bench's order: the version that was given, the API
+// server's, the node's (cmd/common.go:316-353).
+func (in *inspection) selectByVersion(ctx context.Context) (profile.Selection, error) {
+	var selection profile.Selection
+	var err error
+	if in.KubernetesVersion != "" {
+		in.detected = "none"
+		selection, err = in.Catalog.ForVersion(in.KubernetesVersion)
+	} else {
+		version := in.serverVersion(ctx)
+		if version == "" {
+			version = in.facts.Kubernetes.Version
+		}
+		if version == "" {
+			return selection, &InputError{
+				Err:  errors.New("cannot tell the Kubernetes version of this node"),
+				Hint: "give --kubernetes-version 1.NN or --benchmark NAME",
+			}
+		}
+		selection, err = in.Catalog.ForGitVersion("v" + strings.TrimPrefix(version, "v"))
+		in.detected = selection.Detected
 	}
-	return parts[0] + "." + strings.TrimRight(parts[1], "+")
+	if err != nil {
+		return selection, &InputError{Err: err, Hint: "--benchmark NAME chooses one of: " + strings.Join(in.Catalog.Names(), ", ")}
+	}
+	return selection, nil
+}
+
+// serverTimeout is how long the API server may take to say its version.
+const serverTimeout = 5 * time.Second
+
+// serverVersion is empty when no API server answers: the node's files do as well.
+func (in *inspection) serverVersion(ctx context.Context) string {
+	if in.ServerVersion == nil {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, serverTimeout)
+	defer cancel()
+	version, err := in.ServerVersion(ctx)
+	if err != nil {
+		return ""
+	}
+	return version
 }
 
 // chooseTargets checks the sections that were asked for, or takes those that

@@ -95,7 +95,7 @@ func demonstrate(ctx context.Context, dir string) (reports demoReports, err erro
 	if err != nil {
 		return reports, err
 	}
-	options.Commands = nil // the sample has no API server
+	options.Commands, options.ServerVersion = nil, nil // the sample has no API server
 	options.FS = owners.View(tree)
 
 	asSeen := options

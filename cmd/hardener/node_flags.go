@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -58,13 +59,13 @@ type checkFlags struct {
 func (f *checkFlags) add(flags *pflag.FlagSet) {
 	f.hostFlags.add(flags)
 	flags.StringVar(&f.benchmark, "benchmark", "", "benchmark to check, such as cis-1.12 (default: chosen by the Kubernetes version)")
-	flags.StringVar(&f.version, "kubernetes-version", "", "Kubernetes version that chooses the benchmark, such as 1.34 (default: detected)")
+	flags.StringVar(&f.version, "kubernetes-version", "", "Kubernetes version that chooses the benchmark, such as 1.34 (default: the API server's, else the node's)")
 	flags.StringSliceVarP(&f.targets, "targets", "s", nil, "sections to check: master,node,etcd,controlplane,policies (default: by the roles of the node)")
 	flags.StringSliceVarP(&f.checks, "check", "c", nil, "only these checks, such as 1.1.1,1.2.2")
 	flags.StringSliceVarP(&f.groups, "group", "g", nil, "only these groups, such as 1.1,2.2")
 	flags.StringSliceVar(&f.skip, "skip", nil, "checks or groups not to run")
 	flags.StringVar(&f.profiles, "profiles", "", "a kube-bench cfg folder to use instead of the embedded one")
-	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig for the policies checks (default: $KUBECONFIG, else the Job's service account)")
+	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig for the version and the policies checks (default on a live node: $KUBECONFIG, else the Job's service account)")
 }
 
 // options turn the flags into what a run needs, once every combination of them
@@ -84,10 +85,16 @@ func (f *checkFlags) options() (hardener.Options, *host.FS, error) {
 	if err != nil {
 		return hardener.Options{}, nil, err
 	}
+	connect := f.connect
+	if f.kubeconfig == "" && !tree.LiveProcesses() {
+		// A copied tree is not of the cluster that $KUBECONFIG happens to name.
+		connect = func() (*rest.Config, error) { return nil, kubectl.ErrNoServer }
+	}
 	return hardener.Options{
 		FS:                tree,
 		Catalog:           catalog,
-		Commands:          map[string]shell.Command{"kubectl": kubectl.Command(f.connect)},
+		Commands:          map[string]shell.Command{"kubectl": kubectl.Command(connect)},
+		ServerVersion:     func(ctx context.Context) (string, error) { return kubectl.ServerVersion(ctx, connect) },
 		Env:               auditEnvironment(),
 		Benchmark:         f.benchmark,
 		KubernetesVersion: strings.TrimPrefix(f.version, "v"),

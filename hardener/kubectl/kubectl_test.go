@@ -45,6 +45,7 @@ func apiServer(t *testing.T) *rest.Config {
 		}
 		return `{"status":{"allowed":false}}`
 	})
+	answer("/version", func(*http.Request) string { return `{"major":"1","minor":"30+","gitVersion":"v1.30.4+k3s1"}` })
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotFound)
 		fmt.Fprint(w, `{"kind":"Status","status":"Failure","reason":"NotFound","message":"pods \"gone\" not found","code":404}`)
@@ -120,6 +121,21 @@ func TestNoServer(t *testing.T) {
 	_, stderr, err := call(t, func() (*rest.Config, error) { return nil, ErrNoServer }, "get pods -A -o json")
 	if err == nil || !strings.HasPrefix(stderr, "The connection to the server localhost:8080 was refused") {
 		t.Errorf("without a kubeconfig: stderr %q, err %v", stderr, err)
+	}
+}
+
+func TestServerVersion(t *testing.T) {
+	config := apiServer(t)
+	got, err := ServerVersion(t.Context(), func() (*rest.Config, error) { return config, nil })
+	if err != nil || got != "v1.30.4+k3s1" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := ServerVersion(t.Context(), func() (*rest.Config, error) { return nil, ErrNoServer }); !errors.Is(err, ErrNoServer) {
+		t.Errorf("without a kubeconfig: %v", err)
+	}
+	gone := &rest.Config{Host: config.Host + "/gone"}
+	if _, err := ServerVersion(t.Context(), func() (*rest.Config, error) { return gone, nil }); err == nil {
+		t.Error("an answer without version is no error")
 	}
 }
 

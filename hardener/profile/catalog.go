@@ -85,6 +85,7 @@ func (c *Catalog) Targets(benchmark string) ([]string, error) {
 // Selection is the benchmark chosen for a Kubernetes version.
 type Selection struct {
 	Benchmark string
+	Detected  string // kube-bench's detected_version, when the version was detected
 	Note      string // why the choice is not exact, or empty
 }
 
