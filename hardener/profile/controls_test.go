@@ -134,9 +134,9 @@ func TestSelect(t *testing.T) {
 		{"groups", nil, []string{"2"}, nil, "2:2.1/skip"},
 		{"both", []string{"1.2"}, []string{"1"}, nil, "1:1.2"},
 		{"nothing is left", []string{"9"}, nil, nil, ""},
-		{"the empty id selects nothing", SplitIDs(","), nil, nil, ""},
+		{"the empty id selects nothing", []string{""}, nil, nil, ""},
 		{"skip takes check and group ids", nil, []string{"1"}, []string{"1.2", "1.3"}, "1:1.1,1.2/skip,1.3/skip,1.1"},
-		{"skip a group", SplitIDs("1.1, 1.2,"), nil, []string{"1"}, "1:1.1/skip,1.2/skip,1.1/skip"},
+		{"skip a group", []string{"1.1", " 1.2", ""}, nil, []string{"1"}, "1:1.1/skip,1.2/skip,1.1/skip"},
 	} {
 		var groups []string
 		for _, g := range all.Select(tt.checks, tt.groups, tt.skip).Groups {

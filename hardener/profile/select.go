@@ -39,25 +39,12 @@ func (c *Controls) Select(checks, groups, skip []string) *Controls {
 	return &out
 }
 
-// idSet trims blanks, and is empty for no ids.
+// idSet trims blanks, as kube-bench does (cmd/util.go:68-80), and is empty for no
+// ids.
 func idSet(ids []string) map[string]bool {
 	set := make(map[string]bool, len(ids))
 	for _, id := range ids {
 		set[strings.Trim(id, " ")] = true
 	}
 	return set
-}
-
-// SplitIDs splits the comma-separated list of --check or --group: commas at the
-// ends are dropped and blanks around ids trimmed, so "1.1.1, 1.1.2," is two ids.
-// An empty list is nil (cmd/util.go:68-80).
-func SplitIDs(list string) []string {
-	if list == "" {
-		return nil
-	}
-	ids := strings.Split(strings.Trim(list, ","), ",")
-	for i := range ids {
-		ids[i] = strings.Trim(ids[i], " ")
-	}
-	return ids
 }
