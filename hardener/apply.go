@@ -47,7 +47,7 @@ func (a *applier) apply(ctx context.Context, plan fix.Plan) error {
 		}
 	}
 	for _, g := range plan.Groups {
-		if g.Refused != "" || len(g.Changes) == 0 {
+		if !applicable(g) {
 			continue
 		}
 		if err := a.group(ctx, g); err != nil {
@@ -82,12 +82,12 @@ func (a *applier) group(ctx context.Context, g fix.Group) error {
 	if undoErr := a.run.UndoGroup(); undoErr != nil {
 		return errors.Join(err, undoErr)
 	}
+	a.mark(g, fix.Undone, err.Error())
 	if a.gate != nil && g.Component != fix.FilesGroup {
 		if gateErr := a.gate(undo, g.Component); gateErr != nil {
 			return fmt.Errorf("%w; restored, but %w", err, gateErr)
 		}
 	}
-	a.mark(g, fix.Undone, err.Error())
 	return fmt.Errorf("%w; everything of this group was restored", err)
 }
 

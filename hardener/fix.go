@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/fix"
@@ -16,7 +17,10 @@ import (
 type FixOptions struct {
 	MaxRisk fix.Risk
 	DryRun  bool
-	Store   *txn.Store // not used by a dry run
+	// Store opens the node's journal. It is called only when there is
+	// something to write, so that a run with nothing to do leaves no trace;
+	// whoever gave it closes the Store.
+	Store func() (*txn.Store, error)
 
 	// OnDisk, when set, changes what is written: a tree whose files cannot be
 	// given away keeps its owners elsewhere.
@@ -64,11 +68,19 @@ func Fix(ctx context.Context, o Options, f FixOptions) (Fixed, error) {
 		before.Run.Changes = summaries(plan.Groups)
 		return Fixed{Before: before, After: before}, nil
 	}
+	if !slices.ContainsFunc(plan.Groups, applicable) {
+		before.Run.State = "unchanged"
+		return Fixed{Before: before, After: before.WithBefore(before)}, nil
+	}
 	return carryOut(ctx, in, sections, plan, before, f, started)
 }
 
 func carryOut(ctx context.Context, in *inspection, sections []section, plan fix.Plan, before report.Report, f FixOptions, started time.Time) (Fixed, error) {
-	run, err := f.Store.Begin(txn.RunInfo{Command: "fix", Version: in.Program})
+	store, err := f.Store()
+	if err != nil {
+		return Fixed{}, err
+	}
+	run, err := store.Begin(txn.RunInfo{Command: "fix", Version: in.Program})
 	if err != nil {
 		return Fixed{Before: before, After: before}, err
 	}
@@ -106,10 +118,13 @@ func carryOut(ctx context.Context, in *inspection, sections []section, plan fix.
 	before = withDecisions(before, plan.Decisions)
 	after = after.WithBefore(before)
 	if len(a.done) > 0 {
-		failure = errors.Join(failure, a.save(f.Store, after))
+		failure = errors.Join(failure, a.save(store, after))
 	}
 	return Fixed{Before: before, After: after}, failure
 }
+
+// applicable reports a group that this run carries out.
+func applicable(g fix.Group) bool { return g.Refused == "" && len(g.Changes) > 0 }
 
 // save stores the report beside the run's journal.
 func (a *applier) save(store *txn.Store, r report.Report) error {

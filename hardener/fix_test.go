@@ -25,6 +25,7 @@ type testNode struct {
 	dir     string
 	options hardener.Options
 	fix     hardener.FixOptions
+	store   *txn.Store
 }
 
 func newNode(t *testing.T) testNode {
@@ -54,7 +55,8 @@ func newNode(t *testing.T) testNode {
 	n := testNode{
 		dir:     dir,
 		options: hardener.Options{FS: owners.View(tree), Catalog: catalog, Benchmark: sample.Benchmark},
-		fix:     hardener.FixOptions{MaxRisk: fix.RiskRestart, Store: store},
+		fix:     hardener.FixOptions{MaxRisk: fix.RiskRestart, Store: func() (*txn.Store, error) { return store, nil }},
+		store:   store,
 	}
 	if owners.Recorded() {
 		n.fix.OnDisk = func(c txn.Change) (txn.Change, error) {
@@ -134,7 +136,7 @@ func TestFixIsIdempotent(t *testing.T) {
 			t.Errorf("%s was written again", path)
 		}
 	}
-	runs, err := n.fix.Store.Runs()
+	runs, err := n.store.Runs()
 	if err != nil || len(runs) != 1 {
 		t.Errorf("want one run on record, have %+v, %v", runs, err)
 	}

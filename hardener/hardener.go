@@ -40,14 +40,14 @@ type Options struct {
 	Env      []string // environment of the audits, "NAME=value"
 
 	Benchmark         string // empty: chosen by version
-	KubernetesVersion string // empty: the API server's, else detected
+	KubernetesVersion string // empty: the API server's, else detected; not together with Benchmark
 
 	// ServerVersion asks the API server for its gitVersion. When it is nil or
 	// fails, the version comes from the node's files.
 	ServerVersion func(context.Context) (string, error)
 
 	Targets []string // sections; empty: by the roles of the node
-	Checks  []string // only these checks
+	Checks  []string // only these checks; not together with Groups
 	Groups  []string // only these groups
 	Skip    []string // checks or groups that are INFO without being run
 	Raw     bool     // kube-bench's own verdicts, nothing else

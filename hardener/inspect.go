@@ -58,12 +58,6 @@ func look(o Options) (*inspection, error) {
 
 // inspect looks at a node and chooses what to check on it.
 func inspect(ctx context.Context, o Options) (*inspection, error) {
-	if len(o.Checks) > 0 && len(o.Groups) > 0 {
-		return nil, &InputError{Err: errors.New("--check and --group exclude each other")}
-	}
-	if o.Benchmark != "" && o.KubernetesVersion != "" {
-		return nil, &InputError{Err: errors.New("--benchmark and --kubernetes-version exclude each other"), Hint: "the version only serves to choose a benchmark"}
-	}
 	if o.Benchmark != "" { // known already: its files are read while we look
 		o.Catalog.Preload(o.Benchmark, o.Targets)
 	}

@@ -120,7 +120,7 @@ func demoFix(ctx context.Context, dir string, options hardener.Options, tree *ho
 	defer func() { err = errors.Join(err, store.Close()) }()
 	f := hardener.FixOptions{
 		MaxRisk: fix.RiskRestart,
-		Store:   store,
+		Store:   func() (*txn.Store, error) { return store, nil },
 		Gate:    func(context.Context, string) error { return sample.RenderProcesses(dir) },
 	}
 	if owners.Recorded() {

@@ -62,17 +62,32 @@ func runFix(ctx context.Context, s streams, o fixOptions) (err error) {
 	}
 	defer tree.Close()
 	f := hardener.FixOptions{MaxRisk: fix.Risk(o.maxRisk.value), DryRun: o.dryRun}
+	unfinished, err := unfinishedRuns(tree)
+	if err != nil {
+		return err
+	}
 	if o.dryRun {
-		if err := warnUnfinished(s, tree); err != nil {
-			return err
+		for _, id := range unfinished {
+			fmt.Fprintf(s.err, "hardener: run %s is under way or died; the next fix or rollback recovers it\n", id)
 		}
 	} else {
-		store, err := openStore(s, tree)
-		if err != nil {
-			return err
+		var store *txn.Store
+		defer func() {
+			if store != nil {
+				store.Close()
+			}
+		}()
+		f.Store = func() (_ *txn.Store, err error) {
+			if store == nil {
+				store, err = openStore(s, tree)
+			}
+			return store, err
 		}
-		defer store.Close()
-		f.Store = store
+		if len(unfinished) > 0 { // what it left must not be taken for the node as it is
+			if _, err := f.Store(); err != nil {
+				return err
+			}
+		}
 	}
 	fixed, failure := hardener.Fix(ctx, options, f)
 	if fixed.After.Controls == nil { // it did not get as far as a report
@@ -111,16 +126,17 @@ func openStore(s streams, tree *host.FS) (*txn.Store, error) {
 	return store, nil
 }
 
-// warnUnfinished tells of a run that died, where nothing may be written.
-func warnUnfinished(s streams, tree *host.FS) error {
+// unfinishedRuns are the runs that are under way or died.
+func unfinishedRuns(tree *host.FS) ([]string, error) {
 	runs, err := txn.List(tree)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var ids []string
 	for _, run := range runs {
 		if run.State == txn.Unfinished || run.State == txn.RollingBack {
-			fmt.Fprintf(s.err, "hardener: run %s is under way or died; the next fix or rollback recovers it\n", run.ID)
+			ids = append(ids, run.ID)
 		}
 	}
-	return nil
+	return ids, nil
 }

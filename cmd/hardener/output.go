@@ -37,8 +37,7 @@ func (f *outputFlags) write(s streams, r report.Report) error {
 	})
 }
 
-// deliver renders to standard output or to --output-file, where a failure
-// leaves no half-written file behind.
+// deliver renders to standard output, or to --output-file once all is rendered.
 func (f *outputFlags) deliver(s streams, render func(io.Writer, report.Style) error) error {
 	if f.file == "" {
 		return render(s.out, terminalStyle(s.out, f.verbose))
