@@ -8,13 +8,13 @@ package oracle
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
+
+	"github.com/kubespray-hardener/kubespray-hardener/tests/cache"
 )
 
 const kubeBenchModule = "github.com/aquasecurity/kube-bench"
@@ -26,8 +26,7 @@ type KubeBench struct {
 }
 
 // BuildKubeBench returns the kube-bench that tests/kubebench pins. It is built
-// once per version, platform and Go release into the user's cache directory,
-// which takes minutes, and reused from there. repo is the repository's root.
+// once, which takes minutes, and reused from the cache. repo is the repository's root.
 func BuildKubeBench(ctx context.Context, repo string) (KubeBench, error) {
 	dir := filepath.Join(repo, "tests", "kubebench")
 	if _, err := run(ctx, dir, nil, "go", "mod", "download", kubeBenchModule); err != nil {
@@ -38,25 +37,11 @@ func BuildKubeBench(ctx context.Context, repo string) (KubeBench, error) {
 		return KubeBench{}, fmt.Errorf("oracle: kube-bench: %w", err)
 	}
 	version, source, _ := strings.Cut(strings.TrimSpace(out), " ")
-	cache, err := os.UserCacheDir()
+	programs, err := cache.Programs(ctx, cache.Module{Name: "kube-bench-" + version, Dir: dir})
 	if err != nil {
-		return KubeBench{}, fmt.Errorf("oracle: cache directory: %w", err)
+		return KubeBench{}, fmt.Errorf("oracle: %w", err)
 	}
-	cache = filepath.Join(cache, "kubespray-hardener")
-	name := strings.Join([]string{"kube-bench", version, runtime.GOOS, runtime.GOARCH, runtime.Version()}, "-")
-	k := KubeBench{Program: filepath.Join(cache, name), Cfg: filepath.Join(source, "cfg")}
-	if _, err := os.Stat(k.Program); err == nil {
-		return k, nil
-	} else if !errors.Is(err, os.ErrNotExist) {
-		return KubeBench{}, fmt.Errorf("oracle: cache: %w", err)
-	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return KubeBench{}, fmt.Errorf("oracle: cache: %w", err)
-	}
-	if err := build(ctx, dir, kubeBenchModule, k.Program); err != nil {
-		return KubeBench{}, err
-	}
-	return k, nil
+	return KubeBench{Program: filepath.Join(programs, "kube-bench"), Cfg: filepath.Join(source, "cfg")}, nil
 }
 
 // BuildHardener builds cmd/hardener of the repository into the folder dir and
