@@ -9,7 +9,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 # have a loop of links, on which both programs give up.
 NODES ?= 32
 
-.PHONY: build profiles demo test parity bench fuzz lint clean
+.PHONY: build profiles demo test lab lab-down e2e e2e-ha parity bench fuzz lint clean
 
 build: profiles
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/hardener ./cmd/hardener
@@ -30,6 +30,23 @@ test: build
 	$(GO) run ./tests/runner $(if $(STRICT),-strict) -- -timeout 40m ./...
 	$(GO) run ./tests/runner $(if $(STRICT),-strict) -C tests/oracle -- ./...
 
+# A Kubespray-shaped cluster on this machine, as root: see tests/README.md.
+# TOPOLOGY is small or ha; KUBERNETES is a version that the lab builds.
+TOPOLOGY   ?= small
+KUBERNETES ?= v1.35.4
+lab: profiles
+	$(GO) run ./tests/labctl up --topology $(TOPOLOGY) --kubernetes $(KUBERNETES)
+
+lab-down:
+	$(GO) run ./tests/labctl down
+
+# The end-to-end tests, on a lab of their own that ends with them.
+e2e: profiles
+	LAB_KUBERNETES=$(KUBERNETES) $(GO) test -tags e2e -count=1 -timeout 60m -v ./tests/lab/... ./tests/e2e
+
+e2e-ha: profiles
+	LAB_KUBERNETES=$(KUBERNETES) $(GO) test -tags e2eha -count=1 -timeout 60m -v ./tests/e2e
+
 parity: profiles
 	$(GO) test -timeout 85m -count=1 -v -run '^TestParity$$' ./tests/parity -parity.nodes=$(NODES)
 
@@ -48,6 +65,7 @@ fuzz: profiles
 lint: profiles
 	@test -z "$$(gofmt -l cmd hardener profiles tests)" || { gofmt -l cmd hardener profiles tests; echo 'lint: run gofmt -w on these files' >&2; exit 1; }
 	$(GO) vet ./...
+	$(GO) vet -tags e2e ./tests/...
 	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo 'lint: golangci-lint is not installed; ran gofmt and go vet'; fi
 
 clean:

@@ -15,6 +15,10 @@ func ground(c *kubespray.Cluster, node kubespray.Node, key []byte) []kubespray.F
 	var script strings.Builder
 	script.WriteString(groundScript)
 	fmt.Fprintf(&script, "ip address replace %s/24 dev host0\nip link set host0 up\n", node.Address)
+	// A data centre's node has a default route, by which the kernel lets a process
+	// of the node begin to talk to a service address; kube-proxy then redirects it.
+	// This one has no way out, and a route for services alone.
+	fmt.Fprintf(&script, "ip route replace %s dev host0\n", kubespray.ServiceSubnet)
 	for _, other := range c.Nodes {
 		if other.Name != node.Name && other.PodCIDR.IsValid() {
 			fmt.Fprintf(&script, "ip route replace %s via %s\n", other.PodCIDR, other.Address)

@@ -39,7 +39,7 @@ func (n Node) Kubelet() bool { return n.Roles.Has(ControlPlane | Worker) }
 // Fixed properties of every cluster: the defaults of roles/kubespray_defaults.
 const (
 	podSubnet      = "10.233.64.0/18"
-	serviceSubnet  = "10.233.0.0/18"
+	ServiceSubnet  = "10.233.0.0/18"
 	apiServiceIP   = "10.233.0.1"
 	dnsServiceIP   = "10.233.0.3"
 	nodeLocalDNS   = "169.254.25.10"

@@ -53,7 +53,7 @@ func (v view) DNSServiceIP() string   { return dnsServiceIP }
 func (v view) NodeLocalDNS() string   { return nodeLocalDNS }
 func (v view) UpstreamDNS() string    { return upstreamDNS }
 func (v view) PodSubnet() string      { return podSubnet }
-func (v view) ServiceSubnet() string  { return serviceSubnet }
+func (v view) ServiceSubnet() string  { return ServiceSubnet }
 func (v view) EtcdCerts() string      { return etcdCertFolder }
 func (v view) Release() release       { return releaseFor(v.Minor) }
 
