@@ -64,6 +64,16 @@ func Build(ctx context.Context, kubernetes string, log io.Writer) (Set, error) {
 	return set, nil
 }
 
+// System returns Set.OS alone, for nodes without Kubernetes.
+func System(ctx context.Context, log io.Writer) (string, error) {
+	b := builder{ctx: ctx, log: log}
+	path := b.stage("system", func() (string, error) { return system(ctx) })
+	if b.err != nil {
+		return "", fmt.Errorf("component: %w", b.err)
+	}
+	return path, nil
+}
+
 func build(ctx context.Context, kubernetes string, log io.Writer) (Set, error) {
 	if !slices.Contains(Kubernetes, kubernetes) {
 		return Set{}, fmt.Errorf("no Kubernetes %s: the lab has %s", kubernetes, strings.Join(Kubernetes, ", "))

@@ -1,11 +1,13 @@
 package machine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -81,8 +83,12 @@ func removeCgroups(prefix string) error {
 		}
 		for _, e := range entries {
 			if e.IsDir() && strings.HasPrefix(e.Name(), prefix) {
-				if err := removeCgroup(filepath.Join(root, e.Name())); err != nil {
-					return fmt.Errorf("cgroups: %w", err)
+				dir := filepath.Join(root, e.Name())
+				// A process that was killed may still be on its way out.
+				var failed error
+				_ = waitFor(context.Background(), 10*time.Second, func() bool { failed = removeCgroup(dir); return failed == nil })
+				if failed != nil {
+					return fmt.Errorf("cgroups: remove %s: %w", dir, failed)
 				}
 			}
 		}
