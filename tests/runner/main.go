@@ -119,7 +119,7 @@ func (s *summary) add(w io.Writer, e event) {
 }
 
 // figure is a line with what a test measured.
-var figure = regexp.MustCompile(`^(article|crash|effects|oracle|parity|profiles): .*[0-9]`)
+var figure = regexp.MustCompile(`^(article|crash|e2e|effects|lab|oracle|parity|policies|profiles): .*[0-9]`)
 
 // figures are the figures in a test's output.
 func figures(output []string) []string {
