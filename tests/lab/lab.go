@@ -399,6 +399,16 @@ func Open(name string, log io.Writer) (*Cluster, error) {
 	return c, nil
 }
 
+// Sweep takes away what a lab has left that ended without Down, as when the
+// machine was switched off.
+func Sweep(name string) error {
+	dir, err := folder(name)
+	if err != nil {
+		return err
+	}
+	return machine.Sweep(name, dir)
+}
+
 // Save keeps the disks of all nodes as they are now, for Restore. The nodes run
 // on; their file systems are held for the moment of the copy.
 func (c *Cluster) Save(ctx context.Context) error {

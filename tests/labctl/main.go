@@ -68,7 +68,7 @@ func command() *cobra.Command {
 			c, err := lab.Open(o.Name, os.Stderr)
 			if errors.Is(err, machine.ErrNotUp) {
 				fmt.Printf("lab %s is not up\n", o.Name)
-				return nil
+				return lab.Sweep(o.Name)
 			}
 			if err != nil {
 				return err

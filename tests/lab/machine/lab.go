@@ -174,7 +174,11 @@ func (l *Lab) Stop(ctx context.Context) error {
 	return l.sweep()
 }
 
-// sweep takes away what a lab that is no longer running has left.
+// Sweep takes away what a lab that has ended without Stop has left: its cgroups
+// and the folder dir.
+func Sweep(name, dir string) error { return (&Lab{Name: name, Dir: dir}).sweep() }
+
+// sweep is Sweep.
 func (l *Lab) sweep() error {
 	if err := removeCgroups("kubespray-hardener." + l.Name + "."); err != nil {
 		return fmt.Errorf("lab %s: %w", l.Name, err)

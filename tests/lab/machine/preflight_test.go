@@ -1,0 +1,40 @@
+package machine
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/kubespray-hardener/kubespray-hardener/tests/ordinaryuser"
+)
+
+// Without root a lab refuses in one line that says what to do.
+func TestPreflightNeedsRoot(t *testing.T) {
+	if ordinaryuser.Again(t) {
+		return
+	}
+	err := Preflight(t.TempDir())
+	if err == nil || !strings.Contains(err.Error(), "needs root") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("Preflight says %v", err)
+	}
+	if _, err := Start(t.Context(), "refused", t.TempDir()+"/lab", true); err == nil {
+		t.Error("a lab started without root")
+	}
+}
+
+// What the machine lacks is named in one line, with the packages that have it.
+func TestPreflightNamesWhatIsMissing(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: root is refused first")
+	}
+	t.Setenv("PATH", t.TempDir())
+	err := Preflight(t.TempDir())
+	if err == nil || strings.Contains(err.Error(), "\n") {
+		t.Fatalf("Preflight says %v", err)
+	}
+	for _, want := range []string{"systemd-nspawn (Debian package systemd-container)", "mkfs.ext4 (Debian package e2fsprogs)"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("Preflight does not name %s: %v", want, err)
+		}
+	}
+}
