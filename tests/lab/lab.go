@@ -85,6 +85,9 @@ const diskSize = 12 << 30 // bytes
 
 // folder is where a lab of that name keeps its disks.
 func folder(name string) (string, error) {
+	if err := machine.CheckName(name); err != nil {
+		return "", err
+	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", fmt.Errorf("lab: cache directory: %w", err)

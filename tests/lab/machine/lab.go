@@ -70,12 +70,21 @@ exec sleep infinity
 
 var nameRule = regexp.MustCompile(`^[a-z][a-z0-9]{0,10}$`)
 
+// CheckName refuses what cannot be the name of a lab: it becomes part of the
+// names of cgroups and, with callers, of a folder that Stop removes.
+func CheckName(name string) error {
+	if !nameRule.MatchString(name) {
+		return fmt.Errorf("lab %q: a name is up to 11 lower case letters and digits, a letter first", name)
+	}
+	return nil
+}
+
 // Start makes the namespaces of a lab whose folder is dir, which must not exist
 // or be empty of a lab. A tied lab ends with this process, however that ends; one
 // that is not stays until Stop.
 func Start(ctx context.Context, name, dir string, tied bool) (*Lab, error) {
-	if !nameRule.MatchString(name) {
-		return nil, fmt.Errorf("lab %q: a name is up to 11 lower case letters and digits", name)
+	if err := CheckName(name); err != nil {
+		return nil, err
 	}
 	if err := Preflight(filepath.Dir(dir)); err != nil {
 		return nil, err

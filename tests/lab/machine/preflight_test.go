@@ -38,3 +38,17 @@ func TestPreflightNamesWhatIsMissing(t *testing.T) {
 		}
 	}
 }
+
+// A name that leads elsewhere is refused before anything is removed.
+func TestCheckName(t *testing.T) {
+	for _, name := range []string{"", "..", "../lab", "a/b", "Lab", "1lab", "lab.cp1", "averylongname"} {
+		if CheckName(name) == nil {
+			t.Errorf("%q is accepted", name)
+		}
+	}
+	for _, name := range []string{"lab", "e2esmall", "a1"} {
+		if err := CheckName(name); err != nil {
+			t.Error(err)
+		}
+	}
+}
