@@ -9,7 +9,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 # have a loop of links, on which both programs give up.
 NODES ?= 32
 
-.PHONY: build profiles demo test lab lab-down e2e parity bench fuzz lint clean
+.PHONY: build profiles demo test lab lab-down e2e e2e-ha parity bench fuzz lint clean
 
 build: profiles
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/hardener ./cmd/hardener
@@ -42,7 +42,10 @@ lab-down:
 
 # The end-to-end tests, on a lab of their own that ends with them.
 e2e: profiles
-	LAB_KUBERNETES=$(KUBERNETES) $(GO) test -tags e2e -count=1 -p 1 -timeout 60m -v ./tests/lab/... ./tests/e2e
+	LAB_KUBERNETES=$(KUBERNETES) $(GO) test -tags e2e -count=1 -p 1 -timeout 60m -v -skip '^TestHA' ./tests/lab/... ./tests/e2e
+
+e2e-ha: profiles
+	LAB_KUBERNETES=$(KUBERNETES) $(GO) test -tags e2e -count=1 -timeout 60m -v -run '^TestHA' ./tests/e2e
 
 parity: profiles
 	$(GO) test -timeout 85m -count=1 -v -run '^TestParity$$' ./tests/parity -parity.nodes=$(NODES)
