@@ -43,38 +43,50 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	code = m.Run()
-	if err := lab.Close(); err != nil {
+	names, err := lab.Close()
+	if err != nil {
 		return 1, err
 	}
-	return code, leftovers()
+	for _, name := range names {
+		if err := leftovers(name); err != nil {
+			return 1, err
+		}
+	}
+	return code, nil
 }
 
-// leftovers tells what the labs have left on this machine.
-func leftovers() error {
+// leftovers tells what a lab of that name has left on this machine, beside which
+// others may be up.
+func leftovers(name string) error {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return err
+	}
+	folder := filepath.Join(cache, "kubespray-hardener", "lab", name)
 	var found []string
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return err
 	}
 	for _, line := range strings.Split(string(mounts), "\n") {
-		if strings.Contains(line, "kubespray-hardener/lab") || strings.Contains(line, "/run/nodes") {
+		if strings.Contains(line, folder+"/") || strings.Contains(line, "/run/nodes") {
 			found = append(found, "mount "+line)
 		}
 	}
 	for pattern, what := range map[string]string{
-		"/sys/fs/cgroup/*/kubespray-hardener.e2e*":     "cgroup",
-		"/sys/class/net/" + machine.Bridge:             "bridge",
-		"/sys/class/net/vb-*":                          "bridge port",
-		"/sys/block/loop*/loop/backing_file":           "",
-		"/root/.cache/kubespray-hardener/lab/e2e*/pid": "lab",
+		"/sys/fs/cgroup/*/kubespray-hardener." + name + ".*": "cgroup",
+		"/sys/class/net/" + machine.Bridge:                   "bridge",
+		"/sys/class/net/vb-*":                                "bridge port",
+		"/sys/block/loop*/loop/backing_file":                 "loop device",
+		folder:                                               "folder",
 	} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil {
 			return err
 		}
 		for _, p := range paths {
-			if what == "" {
-				if text, err := os.ReadFile(p); err != nil || !strings.Contains(string(text), "kubespray-hardener/lab/e2e") {
+			if what == "loop device" {
+				if text, err := os.ReadFile(p); err != nil || !strings.HasPrefix(string(text), folder+"/") {
 					continue
 				}
 			}
@@ -86,14 +98,14 @@ func leftovers() error {
 		return err
 	}
 	for _, p := range processes {
-		if text, err := os.ReadFile(p); err == nil && strings.Contains(string(text), "/kubespray-hardener.e2e") {
+		if text, err := os.ReadFile(p); err == nil && strings.Contains(string(text), "/kubespray-hardener."+name+".") {
 			found = append(found, "process "+filepath.Base(filepath.Dir(p)))
 		}
 	}
 	if len(found) > 0 {
 		return fmt.Errorf("left behind: %s", strings.Join(found, "; "))
 	}
-	fmt.Println("e2e: left behind: no process, mount, bridge, loop device or cgroup")
+	fmt.Printf("e2e: lab %s has left behind 0 processes, mounts, bridges, loop devices, cgroups and folders\n", name)
 	return nil
 }
 

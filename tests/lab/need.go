@@ -65,14 +65,15 @@ func Need(t testing.TB, topology Topology) *Cluster {
 // Spoil says that the cluster is about to be changed.
 func (c *Cluster) Spoil() { c.spoilt = true }
 
-// Close ends the labs that tests have asked for.
-func Close() error {
+// Close ends the labs that tests have asked for and returns their names.
+func Close() (names []string, err error) {
 	needed.Lock()
 	defer needed.Unlock()
 	var errs []error
 	for _, c := range needed.clusters {
+		names = append(names, c.Name)
 		errs = append(errs, c.Down(context.Background()))
 	}
 	needed.clusters = nil
-	return errors.Join(errs...)
+	return names, errors.Join(errs...)
 }
