@@ -23,6 +23,7 @@ type outcome struct {
 	truth   *profile.Check // substituted for the real layout: what fixes follow from
 	result  check.Result   // what truth gave
 	verdict adjudicate.Verdict
+	quirk   bool     // the shell has its part in raw
 	stats   []string // files whose mode or owner its audits printed
 }
 
@@ -44,15 +45,17 @@ type auditor struct {
 	shared *auditor // takes the scripts that do not look at processes
 }
 
-func (in *inspection) newAuditor(procs node.Processes, shared *auditor) *auditor {
+func (in *inspection) newAuditor(procs node.Processes, commands map[string]shell.Command, shared *auditor) *auditor {
 	a := &auditor{done: map[string]shell.Result{}, shared: shared}
-	a.runner = shell.Runner{FS: in.FS, Processes: procs, Users: in.users, Env: in.Env, Commands: in.Commands}
+	a.runner = shell.Runner{FS: in.FS, Processes: procs, Users: in.users, Env: in.Env, Commands: commands}
 	return a
 }
 
 func (a *auditor) run(ctx context.Context, script string) shell.Result {
 	if a.shared != nil && !strings.Contains(script, "ps") {
-		return a.shared.run(ctx, script)
+		if result := a.shared.run(ctx, script); !result.Quirk {
+			return result
+		}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -64,15 +67,16 @@ func (a *auditor) run(ctx context.Context, script string) shell.Result {
 	return result
 }
 
-// evaluate runs a check's audits and tells which files their stat printed.
-func (a *auditor) evaluate(ctx context.Context, c *profile.Check) (check.Result, []string) {
-	var stats []string
-	result := a.judge.Run(ctx, c, func(ctx context.Context, script string) (string, error) {
+// evaluate runs a check's audits and tells which files their stat printed, and
+// whether their shell has done what another would not.
+func (a *auditor) evaluate(ctx context.Context, c *profile.Check) (result check.Result, stats []string, quirk bool) {
+	result = a.judge.Run(ctx, c, func(ctx context.Context, script string) (string, error) {
 		r := a.run(ctx, script)
 		stats = append(stats, r.Stats...)
+		quirk = quirk || r.Quirk
 		return r.Output, r.Err
 	})
-	return result, stats
+	return result, stats, quirk
 }
 
 // audit runs every selected check, as kube-bench sees the node and as it is, at
@@ -90,15 +94,22 @@ func (in *inspection) audit(ctx context.Context) ([]section, error) {
 	if err != nil {
 		return nil, err
 	}
-	asSeen := in.newAuditor(in.procs, nil)
+	var commands map[string]shell.Command
+	if in.Commands != nil {
+		commands = in.Commands()
+	}
+	// kube-bench gets the shell of this node, what is true comes from the one
+	// that the audits are written for.
+	asSeen := in.newAuditor(in.procs, commands, nil)
+	asSeen.runner.Dialect = shell.DialectOf(in.FS)
 	var wait sync.WaitGroup
 	wait.Go(func() {
-		each(ctx, sections, func(o *outcome) { o.raw, _ = asSeen.evaluate(ctx, o.check) })
+		each(ctx, sections, func(o *outcome) { o.raw, _, o.quirk = asSeen.evaluate(ctx, o.check) })
 	})
 	if view != nil {
-		asIs := in.newAuditor(view.Processes(), asSeen)
+		asIs := in.newAuditor(view.Processes(), commands, asSeen)
 		wait.Go(func() {
-			each(ctx, sections, func(o *outcome) { o.result, o.stats = asIs.evaluate(ctx, o.truth) })
+			each(ctx, sections, func(o *outcome) { o.result, o.stats, _ = asIs.evaluate(ctx, o.truth) })
 		})
 	}
 	wait.Wait()
@@ -111,6 +122,10 @@ func (in *inspection) audit(ctx context.Context) ([]section, error) {
 			return
 		}
 		o.verdict = view.Judge(o.target, o.truth, o.raw, o.result)
+		if o.verdict.State != o.raw.State && o.quirk && o.check.Audit == o.truth.Audit {
+			o.verdict.Reason = "the audit is not written for this node's /bin/sh"
+			o.verdict.Evidence = []string{"/bin/sh: dash"}
+		}
 	})
 	return sections, nil
 }

@@ -34,10 +34,14 @@ import (
 
 // Options say what to look at and how.
 type Options struct {
-	FS       fs.FS            // the host's tree, proc included
-	Catalog  *profile.Catalog // the profiles
-	Commands map[string]shell.Command
-	Env      []string // environment of the audits, "NAME=value"
+	FS      fs.FS            // the host's tree, proc included
+	Catalog *profile.Catalog // the profiles
+	Env     []string         // environment of the audits, "NAME=value"
+
+	// Commands are what audits can call besides the shell's own, such as
+	// kubectl. It is called once for each audit of the node, and what a command
+	// remembers of the cluster lasts no longer than that; nil means none.
+	Commands func() map[string]shell.Command
 
 	Benchmark         string // empty: chosen by version
 	KubernetesVersion string // empty: the API server's, else detected; not together with Benchmark

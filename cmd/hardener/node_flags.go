@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -91,9 +90,11 @@ func (f *checkFlags) options() (hardener.Options, *host.FS, error) {
 		connect = func() (*rest.Config, error) { return nil, kubectl.ErrNoServer }
 	}
 	return hardener.Options{
-		FS:                tree,
-		Catalog:           catalog,
-		Commands:          map[string]shell.Command{"kubectl": kubectl.Command(connect)},
+		FS:      tree,
+		Catalog: catalog,
+		Commands: func() map[string]shell.Command {
+			return map[string]shell.Command{"kubectl": kubectl.Command(connect)}
+		},
 		ServerVersion:     func(ctx context.Context) (string, error) { return kubectl.ServerVersion(ctx, connect) },
 		Env:               auditEnvironment(),
 		Benchmark:         f.benchmark,
@@ -136,19 +137,16 @@ func (f *checkFlags) catalog() (*profile.Catalog, error) {
 // kubeconfig from the node's tree by itself: a copied tree must not make its
 // reader talk to the cluster that it came from.
 func (f *checkFlags) connect() (*rest.Config, error) {
-	name := f.kubeconfig
-	if name == "" {
-		name, _, _ = strings.Cut(os.Getenv("KUBECONFIG"), string(filepath.ListSeparator))
+	rules := &clientcmd.ClientConfigLoadingRules{ExplicitPath: f.kubeconfig}
+	if f.kubeconfig == "" {
+		rules.Precedence = filepath.SplitList(os.Getenv("KUBECONFIG")) // merged, those that are missing left out
 	}
-	if name == "" {
-		config, err := rest.InClusterConfig()
-		if errors.Is(err, rest.ErrNotInCluster) {
-			return nil, kubectl.ErrNoServer
-		}
-		return config, err
-	}
-	config, err := clientcmd.BuildConfigFromFlags("", name)
-	if err != nil {
+	// Without any of these files it is the service account, as for kubectl.
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	switch {
+	case clientcmd.IsEmptyConfig(err):
+		return nil, kubectl.ErrNoServer
+	case err != nil:
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
 	return config, nil

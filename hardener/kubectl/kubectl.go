@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 
 	"k8s.io/client-go/rest"
 
@@ -30,11 +31,16 @@ var ErrNoServer = errors.New("no kubeconfig")
 // (k8s.io/kubectl/pkg/cmd/util/helpers.go, checkErr).
 const noServer = "The connection to the server localhost:8080 was refused - did you specify the right host or port?"
 
-// Command is kubectl as a command of the audit shell. connect is called for
-// each invocation, so that a run that never calls kubectl never connects.
+// Command is kubectl as a command of the audit shell. connect is called at the
+// first invocation, so that a run that never calls kubectl never connects.
+//
+// All invocations see the cluster as it was when they first asked: what has been
+// fetched is kept (see client). Make another Command for another moment. It may
+// be called concurrently.
 func Command(connect func() (*rest.Config, error)) shell.Command {
+	s := &session{connect: sync.OnceValues(connect), clients: map[string]*client{}}
 	return func(ctx context.Context, c shell.Call) error {
-		err := run(ctx, connect, c)
+		err := s.run(ctx, c)
 		var denied deniedError
 		switch {
 		case err == nil:
@@ -53,20 +59,42 @@ type deniedError struct{}
 
 func (deniedError) Error() string { return "no" }
 
-func run(ctx context.Context, connect func() (*rest.Config, error), c shell.Call) error {
+// session is the invocations of one Command.
+type session struct {
+	connect func() (*rest.Config, error)
+	mu      sync.Mutex
+	clients map[string]*client // by the user that they impersonate
+}
+
+// as is the client for a user; the empty name stands for nobody else.
+func (s *session) as(user string) (*client, error) {
+	config, err := s.connect()
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if api := s.clients[user]; api != nil {
+		return api, nil
+	}
+	if user != "" {
+		config = rest.CopyConfig(config)
+		config.Impersonate.UserName = user
+	}
+	api, err := newClient(config)
+	if err != nil {
+		return nil, err
+	}
+	s.clients[user] = api
+	return api, nil
+}
+
+func (s *session) run(ctx context.Context, c shell.Call) error {
 	o, err := parse(c.Args[1:])
 	if err != nil {
 		return fmt.Errorf("error: %w", err)
 	}
-	config, err := connect()
-	if err != nil {
-		return err
-	}
-	if o.as != "" {
-		config = rest.CopyConfig(config)
-		config.Impersonate.UserName = o.as
-	}
-	api, err := newClient(config)
+	api, err := s.as(o.as)
 	if err != nil {
 		return err
 	}
@@ -198,6 +226,18 @@ func (r resource) path(o options, name string) string {
 	return strings.Join(parts, "/")
 }
 
+// query is the first page of a collection.
+func (r resource) query(o options) string {
+	query := url.Values{"limit": {fmt.Sprint(pageSize)}}
+	if o.fieldSelector != "" {
+		query.Set("fieldSelector", o.fieldSelector)
+	}
+	if o.labelSelector != "" {
+		query.Set("labelSelector", o.labelSelector)
+	}
+	return r.path(o, "") + "?" + query.Encode()
+}
+
 func get(ctx context.Context, api *client, o options, c shell.Call) error {
 	print, err := printer(o)
 	if err != nil {
@@ -223,7 +263,7 @@ func get(ctx context.Context, api *client, o options, c shell.Call) error {
 			continue
 		}
 		for _, name := range names {
-			item, err := api.get(ctx, r.path(o, name))
+			item, err := api.get(ctx, r, o, name)
 			switch {
 			case isNotFound(err):
 				if !o.ignoreNotFound {
@@ -275,7 +315,7 @@ func canI(ctx context.Context, api *client, o options, c shell.Call) error {
 	} else if !slices.Contains(knownVerbs, verb) { // kubectl warns only here
 		fmt.Fprintf(c.Stderr, "Warning: verb '%s' is not a known verb\n\n", verb)
 	}
-	status, err := api.review(ctx, map[string]any{
+	status, err := api.canI(ctx, map[string]any{
 		"namespace": namespace, "verb": verb, "group": r.group, "resource": r.plural, "name": name,
 	})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"k8s.io/client-go/rest"
 )
@@ -19,11 +20,10 @@ func ServerVersion(ctx context.Context, connect func() (*rest.Config, error)) (s
 	if err != nil {
 		return "", err
 	}
-	answer, err := api.get(ctx, "/version")
+	version, _, err := api.do(ctx, http.MethodGet, "/version", nil)
 	if err != nil {
 		return "", fmt.Errorf("API server version: %s", serverText(err))
 	}
-	version, _ := answer.(map[string]any)
 	gitVersion, _ := version["gitVersion"].(string)
 	if gitVersion == "" {
 		return "", errors.New("API server version: the answer has no gitVersion")

@@ -56,6 +56,16 @@ func diffCases() []diffCase {
 		{script: `[[ "a" != "b" && "c" == "c" ]] && echo yes`, shell: "bash"},
 		{script: `x=a; x+="b"; echo $x; echo ${x//a/z}`, shell: "bash"},
 		{script: `set -- a b; echo $# $2; shift; echo $1`},
+
+		// what dash has of its own
+		{script: `if [[ a != b && c == c ]]; then echo yes; else echo no; fi; echo $?`, shell: "dash"},
+		{script: `x=a; x+="b c"; echo $? $x`, shell: "dash"},
+		{script: `[ a == a ] || echo no; test a == a; echo $?`, shell: "dash"},
+		{script: `x='{"a": "b\nc\td\\e \u003c"}'; echo $x; echo "$x" | cat; echo ${x} | jq -r .a; echo $?`, shell: "dash", need: "jq"},
+		{script: `echo -n 'a\tb'; echo; echo -e 'a\c'; echo; echo 'x\0101\c' y; echo; echo '\q\'; echo x | xargs echo 'a\nb'; /bin/echo 'a\nb' | cat`, shell: "dash"},
+		{script: `echo -e x | cat; echo -n x | cat; echo "\\d"`, shell: "dash"},
+		{script: `X=1; export Y="$X b" Z X; sh -c 'echo "[$X][$Y][$Z]"'; readonly R=x; echo $R; f() { local v=1 w; v=2; echo $v$w; }; f; echo "[$v]"`, shell: "dash"},
+		{script: `sh -c '[[ a ]] || echo "a\tb"'`, shell: "dash"},
 		{script: `echo no newline at the end of a pipe | tr -d '\n'`},
 		{script: `cat; grep x; echo end`, differ: "dash has read the whole script before, so standard input is empty in both"},
 
@@ -246,7 +256,7 @@ func TestAgainstRealTools(t *testing.T) {
 			}
 			script := strings.ReplaceAll(tc.script, "$T", dir)
 			real := exec.CommandContext(t.Context(), name)
-			if name == "sh" {
+			if name == "sh" || name == "dash" {
 				real.Args = []string{defaultShell}
 			}
 			real.Stdin = strings.NewReader(script)
@@ -263,6 +273,12 @@ func TestAgainstRealTools(t *testing.T) {
 				status = exit.ExitCode()
 			}
 			r := &Runner{FS: root, Users: users, Env: env}
+			if name != "bash" {
+				r.Dialect = DialectOf(root)
+			}
+			if name == "dash" {
+				r.Dialect = Dash
+			}
 			got := r.Run(t.Context(), script)
 			if code := exitCode(t, got.Err); code != status {
 				t.Errorf("status %d, want %d", code, status)

@@ -82,6 +82,8 @@ func lookup(name string) tool {
 		return dirname
 	case "echo":
 		return echo
+	case dashEchoCommand:
+		return dashEcho
 	case "egrep":
 		return egrep
 	case "false":
@@ -150,7 +152,7 @@ func systemCommand(name string) (string, bool) {
 func (s *state) execHandler(ctx context.Context, args []string) error {
 	hc := interp.HandlerCtx(ctx)
 	if args[0] == testErrorCommand {
-		return testError(hc, args)
+		return s.testError(hc, args)
 	}
 	c := &invocation{state: s, args: args, dir: hc.Dir, env: hc.Env, stdin: hc.Stdin, stderr: hc.Stderr, rawOut: hc.Stdout}
 	if c.stdin == nil {
@@ -176,7 +178,10 @@ func (c *invocation) start(ctx context.Context, line int) int {
 		return status
 	}
 	name := c.args[0]
-	status, why := c.absent(name)
+	status, why := 127, "not found"
+	if !c.notInDash(name) {
+		status, why = c.absent(name)
+	}
 	if strings.HasPrefix(name, "\x00") {
 		name = "?"
 	}

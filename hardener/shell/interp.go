@@ -54,6 +54,9 @@ func (s *state) script(ctx context.Context, text string, o shellOptions) error {
 		err = s.interpret(ctx, p, o)
 	}
 	if p.err != nil {
+		if s.runner.Dialect == Dash {
+			s.dashOnly() // it may be none to another
+		}
 		fmt.Fprintf(o.stderr, "%s: %v\n", o.name, p.err)
 		return interp.ExitStatus(2)
 	}
@@ -111,9 +114,11 @@ func (s *state) callHandler(ctx context.Context, args []string) ([]string, error
 	}
 	switch args[0] {
 	case "test", "[":
-		if testProblem(args) != "" {
+		if s.testProblem(args) != "" {
 			return append([]string{testErrorCommand}, args...), nil
 		}
+	case "echo":
+		return s.echoInDash(args), nil
 	case "pwd":
 		return []string{"pwd"}, nil // its -P asks the real machine
 	case "type":
@@ -290,6 +295,28 @@ func (s *state) accessHandler(ctx context.Context, name string, mode interp.Acce
 	return nil
 }
 
+// readDirHandler lists a directory for a pattern. One that stands in a loop asks
+// for the same directory again and again: echo $json has brackets enough.
 func (s *state) readDirHandler(_ context.Context, name string) ([]fs.DirEntry, error) {
-	return s.readDir(absolute("/", name))
+	name = absolute("/", name)
+	s.mu.Lock()
+	known, ok := s.listed[name]
+	s.mu.Unlock()
+	if ok {
+		return known.entries, known.err
+	}
+	entries, err := s.readDir(name)
+	s.mu.Lock()
+	if s.listed == nil {
+		s.listed = map[string]listing{}
+	}
+	s.listed[name] = listing{entries, err}
+	s.mu.Unlock()
+	return entries, err
+}
+
+// listing is what a directory held when it was first looked at.
+type listing struct {
+	entries []fs.DirEntry
+	err     error
 }

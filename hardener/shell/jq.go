@@ -216,10 +216,26 @@ func jqParseError(err error, data []byte) string {
 	var syntax *json.SyntaxError
 	if errors.As(err, &syntax) {
 		read := data[:min(int(syntax.Offset), len(data))]
+		if strings.HasSuffix(syntax.Error(), "in string literal") && len(read) > 0 && read[len(read)-1] < ' ' {
+			line, column := afterString(data, len(read))
+			return fmt.Sprintf("Invalid string: control characters from U+0000 through U+001F must be escaped at line %d, column %d", line, column)
+		}
 		line = bytes.Count(read, []byte("\n")) + 1
 		return fmt.Sprintf("Invalid numeric literal at line %d, column %d", line, len(read)-bytes.LastIndexByte(read, '\n')-1)
 	}
 	return fmt.Sprintf("Unfinished JSON term at EOF at line %d, column 0", line)
+}
+
+// afterString is where the string ends that reaches over data[at]: jq looks into
+// strings when it has read them.
+func afterString(data []byte, at int) (line, column int) {
+	for ; at < len(data) && data[at] != '"'; at++ {
+		if data[at] == '\\' {
+			at++
+		}
+	}
+	read := data[:min(at+1, len(data))]
+	return bytes.Count(read, []byte("\n")) + 1, len(read) - bytes.LastIndexByte(read, '\n') - 1
 }
 
 // one runs the program for one value and prints what comes out.

@@ -8,8 +8,7 @@ import (
 	"mvdan.cc/sh/v3/syntax"
 )
 
-// parse reads a script as Bash: busybox's ash, which kube-bench's own image has
-// as /bin/sh, takes the same constructs of Bash that the profiles use.
+// parse reads a script in the Runner's dialect.
 func (r *Runner) parse(text string) *parsed {
 	c := &r.cache
 	c.mu.Lock()
@@ -19,11 +18,14 @@ func (r *Runner) parse(text string) *parsed {
 	}
 	p := new(parsed)
 	if c.parser == nil {
-		c.parser = syntax.NewParser(syntax.Variant(syntax.LangBash))
+		c.parser = r.Dialect.parser()
 	}
 	p.file, p.err = c.parser.Parse(strings.NewReader(text), "")
 	if p.err != nil {
-		p.file = beforeError(text)
+		p.file = r.beforeError(text)
+	}
+	if r.Dialect == Dash && p.file != nil {
+		declare(p.file)
 	}
 	if p.lacks = lacking(p.file); p.lacks == "" {
 		mergePipes(p.file, r)
@@ -38,9 +40,9 @@ func (r *Runner) parse(text string) *parsed {
 // beforeError is what a shell has run of a script when it comes to a line that
 // it cannot parse: shells read one complete command at a time
 // (dash and busybox ash do).
-func beforeError(text string) *syntax.File {
+func (r *Runner) beforeError(text string) *syntax.File {
 	var whole []*syntax.Stmt
-	for stmt, err := range syntax.NewParser(syntax.Variant(syntax.LangBash)).StmtsSeq(strings.NewReader(text)) {
+	for stmt, err := range r.Dialect.parser().StmtsSeq(strings.NewReader(text)) {
 		if err != nil {
 			break
 		}

@@ -182,6 +182,9 @@ func (c *invocation) pipeline(ctx context.Context, line int) int {
 		if words[0] == quietSign {
 			stage.args, stage.stderr = words[1:], io.Discard
 		}
+		if stage.args[0] == "echo" { // the shell's own
+			stage.args = c.echoInDash(stage.args)
+		}
 		var between pipeBuffer
 		if !last {
 			stage.rawOut = &between

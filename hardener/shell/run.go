@@ -71,17 +71,19 @@ type state struct {
 	mu      sync.Mutex // pipes run commands at the same time
 	stats   []string
 	reads   map[string]struct{}
+	listed  map[string]listing // by patterns
 	unknown string
 	limit   string
 	pipes   []*os.File
 	failure error // of a command's implementation
 	impure  bool  // a command of Runner.Commands ran
+	quirk   bool  // see Result.Quirk
 }
 
 func (s *state) result(err error) Result {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	res := Result{Output: s.out.String(), Stats: s.stats}
+	res := Result{Output: s.out.String(), Stats: s.stats, Quirk: s.quirk}
 	for name := range s.reads {
 		res.Reads = append(res.Reads, name)
 	}

@@ -31,6 +31,7 @@ type Runner struct {
 	FS        fs.FS              // the host's tree
 	Processes node.Processes     // what ps sees
 	Users     node.Users         // the host's users and groups
+	Dialect   Dialect            // of the scripts, and of the shells that they start
 	Env       []string           // environment of the scripts, "NAME=value"
 	Commands  map[string]Command // additional commands, such as kubectl
 	Timeout   time.Duration      // for one script; 0 means DefaultTimeout
@@ -53,6 +54,7 @@ type Result struct {
 	Output string   // stdout and stderr, as they came; only their beginning after a *LimitError
 	Err    error    // *ExitError, *UnknownCommandError, *LimitError, or an error of the engine
 	Stats  []string // absolute paths whose mode or owner stat printed, in order
+	Quirk  bool     // dash has done what no other shell would, so that another Dialect gives another result
 	Reads  []string // absolute paths that were opened, read, listed or tested, sorted, without duplicates
 }
 

@@ -14,17 +14,17 @@ import (
 const testErrorCommand = "\x00test"
 
 // testError prints what dash prints for a test command with wrong arguments.
-func testError(hc interp.HandlerContext, args []string) error {
+func (s *state) testError(hc interp.HandlerContext, args []string) error {
 	name, _ := systemCommand(args[1])
-	fmt.Fprintf(hc.Stderr, "/bin/sh: %d: %s: %s\n", max(hc.Pos.Line(), 1), name, testProblem(args[1:]))
+	fmt.Fprintf(hc.Stderr, "/bin/sh: %d: %s: %s\n", max(hc.Pos.Line(), 1), name, s.testProblem(args[1:]))
 	return interp.ExitStatus(2)
 }
 
 // testProblem is what dash 0.5.12 says is wrong with a test command, or "". It
 // follows dash's src/bltin/test.c, which takes as much as it understands and
-// minds the rest, except that == counts as an operator: every other /bin/sh
-// knows it.
-func testProblem(args []string) string {
+// minds the rest, except that == counts as an operator unless the dialect is
+// dash's own: every other /bin/sh knows it.
+func (s *state) testProblem(args []string) string {
 	if args[0] == "[" {
 		last := len(args) - 1
 		if args[last] != "]" {
@@ -32,13 +32,13 @@ func testProblem(args []string) string {
 		}
 		args = args[:last]
 	}
-	t := testParser{args: args[1:]}
+	t := testParser{state: s, args: args[1:]}
 	for {
 		n := len(t.args)
 		if n == 0 {
 			return ""
 		}
-		if n == 3 && binaryTest(t.args[1]) {
+		if n == 3 && t.binaryTest(t.args[1]) {
 			t.primary() // even when the first word is ! or (
 			return t.problem
 		}
@@ -59,6 +59,7 @@ func testProblem(args []string) string {
 
 // testParser reads the arguments of test without looking at any file.
 type testParser struct {
+	*state
 	args    []string
 	at      int
 	problem string // the first one
@@ -111,7 +112,7 @@ func (t *testParser) primary() {
 		if op == "-t" {
 			t.number(t.args[t.at])
 		}
-	case t.at+1 < len(t.args) && binaryTest(t.args[t.at+1]):
+	case t.at+1 < len(t.args) && t.binaryTest(t.args[t.at+1]):
 		op := t.args[t.at+1]
 		if t.at+2 >= len(t.args) {
 			t.at++
@@ -132,7 +133,7 @@ func (t *testParser) operand() bool {
 	if t.at+1 >= len(t.args) {
 		return true
 	}
-	return t.at+2 < len(t.args) && binaryTest(t.args[t.at+1])
+	return t.at+2 < len(t.args) && t.binaryTest(t.args[t.at+1])
 }
 
 func (t *testParser) number(s string) {
@@ -146,9 +147,15 @@ func unaryTest(s string) bool {
 	return len(s) == 2 && s[0] == '-' && strings.IndexByte("rwxefdcbpugkhLSGOstznN", s[1]) >= 0
 }
 
-func binaryTest(s string) bool {
+func (t *testParser) binaryTest(s string) bool {
 	switch s {
-	case "=", "==", "!=", "<", ">", "-eq", "-ne", "-ge", "-gt", "-le", "-lt", "-nt", "-ot", "-ef":
+	case "==":
+		if t.runner.Dialect == Dash {
+			t.dashOnly()
+			return false
+		}
+		return true
+	case "=", "!=", "<", ">", "-eq", "-ne", "-ge", "-gt", "-le", "-lt", "-nt", "-ot", "-ef":
 		return true
 	}
 	return false
