@@ -130,7 +130,8 @@ const slowInterval = 100 * time.Millisecond
 // Only what a process itself sends to the disk is slowed: reads that miss the page
 // cache, and the data of its own fsync, fdatasync and O_SYNC writes. Not slowed
 // are writes without sync and what ext4's journal thread writes, thus the fsync of
-// a folder or of a file whose data is on disk already.
+// a folder or of a file whose data is on disk already; nor processes that are in
+// other cgroups, such as what nsenter(1) puts into a node.
 func Slow(mountpoint string, limit Throttle, cgroups ...string) (undo func() error, err error) {
 	var stat unix.Stat_t
 	if err := unix.Stat(mountpoint, &stat); err != nil {

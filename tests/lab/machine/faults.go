@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"time"
 )
 
 // Fill takes all room on the node's disk but for leave bytes, until undo.
@@ -32,6 +33,16 @@ func (n *Node) Slow(limit Throttle) (undo func() error, err error) {
 		return nil, err
 	}
 	return Slow(disk, limit, filepath.Join(cgroupRoot, "blkio", n.cgroup()))
+}
+
+// SetClock makes the node's wall clock wrong by offset, until undo; ShiftClock
+// says what sees it.
+func (n *Node) SetClock(offset time.Duration) (undo func() error, err error) {
+	init, err := n.init()
+	if err != nil {
+		return nil, err
+	}
+	return ShiftClock(Processes(init.pid), offset)
 }
 
 // KillProcess ends the processes of a node that have that name, as the kernel

@@ -178,3 +178,22 @@ func TestNetworkAndProcessFaults(t *testing.T) {
 		return err == nil && out != before
 	})
 }
+
+// A node's clock is wrong while the machine's is right.
+func TestSetClock(t *testing.T) {
+	_, n := startNode(t)
+	year := func() string { return strings.TrimSpace(run(t, n, "date +%Y")) }
+	right := year()
+	undo, err := n.SetClock(10 * 366 * 24 * time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the node's clock is ten years ahead", func() bool { return year() > right })
+	if now := time.Now().Format("2006"); now != right {
+		t.Errorf("the machine's year is %s", now)
+	}
+	if err := undo(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the node's clock is right again", func() bool { return year() == right })
+}
