@@ -40,12 +40,14 @@ lab: profiles
 lab-down:
 	$(GO) run ./tests/labctl down
 
-# The end-to-end tests, on a lab of their own that ends with them.
+# The end-to-end tests, on a lab of their own that ends with them; one package
+# at a time, since each wants the machine to itself.
+E2E = $(GO) run ./tests/runner -v $(if $(STRICT),-strict) -- -tags e2e -count=1 -p 1 -timeout 75m
 e2e: profiles
-	LAB_KUBERNETES=$(KUBERNETES) $(GO) test -tags e2e -count=1 -p 1 -timeout 60m -v -skip '^TestHA' ./tests/lab/... ./tests/e2e
+	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -skip '^TestHA' ./tests/lab/... ./tests/e2e
 
 e2e-ha: profiles
-	LAB_KUBERNETES=$(KUBERNETES) $(GO) test -tags e2e -count=1 -timeout 60m -v -run '^TestHA' ./tests/e2e
+	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -run '^TestHA' ./tests/e2e
 
 parity: profiles
 	$(GO) test -timeout 85m -count=1 -v -run '^TestParity$$' ./tests/parity -parity.nodes=$(NODES)

@@ -24,7 +24,7 @@ func TestFixFiles(t *testing.T) {
 		install(t, n)
 		before := components(t, n)
 		began := time.Now()
-		fix := []string{"fix", "--max-risk=files", "--benchmark=cis-1.12", "--output=json", "--kubeconfig=" + kubeconfig(node)}
+		fix := []string{"fix", "--max-risk=files", "--benchmark=" + latestBenchmark(), "--output=json", "--kubeconfig=" + kubeconfig(node)}
 		first := decode(t, report(t, n, "hardener", fix...))
 		// A worker of Kubespray 2.31 has no mode or owner to fix.
 		if node == "cp1" && (len(first.Run.Changes) == 0 || first.Run.State != "committed") {

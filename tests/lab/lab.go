@@ -15,6 +15,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"time"
@@ -363,6 +364,21 @@ func (c *Cluster) Nodes() []*machine.Node {
 		all = append(all, c.machine.Node(s))
 	}
 	return all
+}
+
+// Command is a command of this machine, not of a node, in the lab's network: for
+// programs that reach nodes by their addresses, such as ssh and Ansible.
+func (c *Cluster) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	return c.machine.Command(ctx, name, args...)
+}
+
+// Inventory is the cluster's Ansible inventory, for programs that Command runs.
+func (c *Cluster) Inventory() ([]byte, error) {
+	nodes, err := c.Topology.Nodes()
+	if err != nil {
+		return nil, err
+	}
+	return kubespray.Inventory(nodes, c.Key), nil
 }
 
 // Down ends the lab and leaves nothing of it.

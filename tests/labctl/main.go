@@ -132,6 +132,38 @@ func command() *cobra.Command {
 			return c.Restore(cmd.Context())
 		},
 	}
-	root.AddCommand(up, down, status, run, restore)
+	inventory := &cobra.Command{
+		Use:   "inventory",
+		Short: "Print the lab's Ansible inventory",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			c, err := lab.Open(o.Name, os.Stderr)
+			if err != nil {
+				return err
+			}
+			text, err := c.Inventory()
+			if err != nil {
+				return err
+			}
+			_, err = os.Stdout.Write(text)
+			return err
+		},
+	}
+
+	network := &cobra.Command{
+		Use:   "net -- COMMAND...",
+		Short: "Run a command of this machine in the lab's network: ssh, ansible",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := lab.Open(o.Name, os.Stderr)
+			if err != nil {
+				return err
+			}
+			inside := c.Command(cmd.Context(), args[0], args[1:]...)
+			inside.Stdin, inside.Stdout, inside.Stderr = os.Stdin, os.Stdout, os.Stderr
+			return inside.Run()
+		},
+	}
+	root.AddCommand(up, down, status, run, restore, inventory, network)
 	return root
 }

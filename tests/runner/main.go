@@ -3,7 +3,8 @@
 // which is how CI makes sure that nothing it could run was left out.
 //
 // Figures that a test measured and printed to standard output are repeated at
-// the end.
+// the end. With -v all output is shown as it comes, and the end has the seconds
+// of every test as well: for tests that take minutes.
 package main
 
 import (
@@ -23,10 +24,13 @@ import (
 // event is one line of go test -json.
 type event struct {
 	Action, Package, Test, Output string
+	Elapsed                       float64 // seconds, of a test that has ended
 }
 
 // summary is what a run came to.
 type summary struct {
+	live           bool // output is shown as it comes
+	times          []string
 	passed, failed int
 	skipped        []string // "package test: reason"
 	shown          []string
@@ -35,20 +39,21 @@ type summary struct {
 
 func main() {
 	strict := flag.Bool("strict", false, "a skipped test fails the run")
+	live := flag.Bool("v", false, "show all output as it comes, and at the end the seconds of each test")
 	dir := flag.String("C", ".", "folder of the module to test")
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: runner [-strict] [-C DIR] [go test arguments]")
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: runner [-strict] [-v] [-C DIR] [go test arguments]")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
-	code, err := run(os.Stdout, *dir, *strict, flag.Args())
+	code, err := run(os.Stdout, *dir, *strict, *live, flag.Args())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "runner: error:", err)
 	}
 	os.Exit(code)
 }
 
-func run(w io.Writer, dir string, strict bool, args []string) (int, error) {
+func run(w io.Writer, dir string, strict, live bool, args []string) (int, error) {
 	test := exec.Command("go", append([]string{"test", "-C", dir, "-json"}, args...)...)
 	test.Stderr = os.Stderr
 	stdout, err := test.StdoutPipe()
@@ -58,7 +63,7 @@ func run(w io.Writer, dir string, strict bool, args []string) (int, error) {
 	if err := test.Start(); err != nil {
 		return 1, err
 	}
-	s := summary{output: map[string][]string{}}
+	s := summary{live: live, output: map[string][]string{}}
 	if err := s.read(w, stdout); err != nil {
 		return 1, errors.Join(err, test.Wait())
 	}
@@ -97,17 +102,24 @@ func (s *summary) add(w io.Writer, e event) {
 			}
 			return
 		}
+		if s.live {
+			fmt.Fprint(w, e.Output)
+		}
 		s.output[key] = append(s.output[key], e.Output)
 	case "pass":
 		if e.Test != "" {
 			s.passed++
+			s.time(e)
 			s.shown = append(s.shown, figures(s.output[key])...)
 		}
 		delete(s.output, key)
 	case "fail":
 		if e.Test != "" {
 			s.failed++
-			fmt.Fprint(w, strings.Join(s.output[key], ""))
+			s.time(e)
+			if !s.live {
+				fmt.Fprint(w, strings.Join(s.output[key], ""))
+			}
 		}
 		delete(s.output, key)
 	case "skip":
@@ -118,8 +130,15 @@ func (s *summary) add(w io.Writer, e event) {
 	}
 }
 
+// time notes how long a test took; those inside another are part of it.
+func (s *summary) time(e event) {
+	if s.live && !strings.Contains(e.Test, "/") {
+		s.times = append(s.times, fmt.Sprintf("%7.1f s  %-4s  %s", e.Elapsed, e.Action, e.Test))
+	}
+}
+
 // figure is a line with what a test measured.
-var figure = regexp.MustCompile(`^(article|crash|e2e|effects|lab|oracle|parity|policies|profiles): .*[0-9]`)
+var figure = regexp.MustCompile(`^(article|component|crash|e2e|effects|lab|oracle|parity|policies|profiles): .*[0-9]`)
 
 // figures are the figures in a test's output.
 func figures(output []string) []string {
@@ -144,7 +163,7 @@ func reason(output []string) string {
 }
 
 func (s *summary) print(w io.Writer) {
-	for _, line := range s.shown {
+	for _, line := range slices.Concat(s.shown, s.times) {
 		fmt.Fprintln(w, "  "+line)
 	}
 	slices.Sort(s.skipped)

@@ -58,22 +58,13 @@ var unwanted = []string{
 	"usr/share/doc/*", "usr/share/info/*", "usr/share/locale/*", "usr/share/man/*",
 }
 
-// system returns the tree of a node's operating system. It has the users that
-// Kubespray's role adduser makes, since other layers' files belong to them.
+// system returns the tree of a node's operating system, with Debian's own users
+// alone.
 func system(ctx context.Context) (string, error) {
 	name := strings.Join([]string{"system", release, runtime.GOARCH}, "-")
 	return cache.Entry(ctx, name, []string{systemSource}, func(dir string) error {
 		if err := debootstrap(ctx, dir, "--include="+strings.Join(systemPackages, ",")); err != nil {
 			return err
-		}
-		for _, user := range [][]string{
-			{"groupadd", "--system", "kube-cert"},
-			{"useradd", "--system", "--no-create-home", "--shell", "/sbin/nologin", "--comment", "Kubernetes user", "--gid", "kube-cert", "kube"},
-			{"useradd", "--system", "--no-create-home", "--shell", "/sbin/nologin", "--comment", "Etcd user", "--user-group", "etcd"},
-		} {
-			if _, err := run(ctx, "chroot", append([]string{dir}, user...)...); err != nil {
-				return err
-			}
 		}
 		return finish(dir)
 	})

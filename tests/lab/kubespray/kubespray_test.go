@@ -619,3 +619,32 @@ func TestPublicKeyHash(t *testing.T) {
 		}
 	}
 }
+
+func TestInventory(t *testing.T) {
+	const want = `[all]
+cp1 ansible_host=10.90.0.11 ip=10.90.0.11 etcd_member_name=cp1
+worker1 ansible_host=10.90.0.12 ip=10.90.0.12
+
+[all:vars]
+ansible_user=root
+ansible_python_interpreter=/usr/bin/python3
+ansible_ssh_private_key_file="/lab/ssh-key"
+ansible_ssh_common_args="-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
+
+[kube_control_plane]
+cp1
+
+[etcd]
+cp1
+
+[kube_node]
+worker1
+
+[k8s_cluster:children]
+kube_control_plane
+kube_node
+`
+	if diff := cmp.Diff(want, string(Inventory(small, "/lab/ssh-key"))); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,54 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/kubespray-hardener/kubespray-hardener/tests/lab"
+)
+
+// Ansible reaches every node as it reaches a Kubespray cluster's: over SSH, with
+// Kubespray's groups, and with its modules run by the node's python3.
+func TestAnsible(t *testing.T) {
+	if _, err := exec.LookPath("ansible-playbook"); err != nil {
+		t.Skip("needs Ansible (Debian package ansible-core)")
+	}
+	c := lab.Need(t, lab.Small)
+	inventory, err := c.Inventory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{"inventory.ini": string(inventory), "facts.yml": facts} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What Ansible keeps goes into the test's folder, not into root's home.
+	out, err := c.Command(t.Context(), "env", "HOME="+dir, "ANSIBLE_NOCOLOR=1",
+		"ansible-playbook", "-i", filepath.Join(dir, "inventory.ini"), filepath.Join(dir, "facts.yml")).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"cp1 Debian kube-cert [kube_control_plane]", "worker1 Debian kube-cert [kube_node]", "cp1                        : ok=", "worker1                    : ok="} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+}
+
+// facts says who each node is, what it runs, and whom its files belong to.
+const facts = `
+- hosts: k8s_cluster
+  tasks:
+    - stat:
+        path: /etc/kubernetes/ssl
+      register: ssl
+    - debug:
+        msg: "{{ inventory_hostname }} {{ ansible_distribution }} {{ ssl.stat.gr_name }} [{{ group_names | select('match', 'kube_') | join(' ') }}]"
+`
