@@ -109,8 +109,15 @@ func Up(ctx context.Context, o Options, log io.Writer) (_ *Cluster, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := machine.Preflight(filepath.Dir(dir)); err != nil {
+	if err := machine.Preflight(filepath.Dir(dir), len(nodes)); err != nil {
 		return nil, err
+	}
+	swept, err := machine.SweepDead(filepath.Dir(dir))
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range swept {
+		fmt.Fprintf(log, "lab: took away what lab %s had left\n", name)
 	}
 	set, err := component.Build(ctx, o.Kubernetes, log)
 	if err != nil {

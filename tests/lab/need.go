@@ -26,6 +26,16 @@ func Version() string {
 	return component.Kubernetes[0]
 }
 
+// name is that of a topology's lab: e2e and the topology, or LAB_NAME and the
+// topology, for tests that run beside others.
+func name(topology Topology) string {
+	prefix := os.Getenv("LAB_NAME")
+	if prefix == "" {
+		prefix = "e2e"
+	}
+	return prefix + string(topology)
+}
+
 // Need returns a cluster of a topology, every pod ready, as a first run of
 // Kubespray leaves it. The first test that asks brings it up. A test that changes
 // it says so with Spoil, before it does; the next one that asks then gets it
@@ -38,7 +48,7 @@ func Need(t testing.TB, topology Topology) *Cluster {
 	c := needed.clusters[topology]
 	if c == nil {
 		var err error
-		if c, err = Up(ctx, Options{Name: "e2e" + string(topology), Topology: topology, Kubernetes: Version(), Tied: true}, os.Stderr); err != nil {
+		if c, err = Up(ctx, Options{Name: name(topology), Topology: topology, Kubernetes: Version(), Tied: true}, os.Stderr); err != nil {
 			t.Fatal(err)
 		}
 		if needed.clusters == nil {

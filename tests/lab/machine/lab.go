@@ -86,7 +86,7 @@ func Start(ctx context.Context, name, dir string, tied bool) (*Lab, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
 	}
-	if err := Preflight(filepath.Dir(dir)); err != nil {
+	if err := Preflight(filepath.Dir(dir), 1); err != nil {
 		return nil, err
 	}
 	if running, err := Find(name, dir); err == nil {
@@ -186,6 +186,27 @@ func (l *Lab) Stop(ctx context.Context) error {
 // Sweep takes away what a lab that has ended without Stop has left: its cgroups
 // and the folder dir.
 func Sweep(name, dir string) error { return (&Lab{Name: name, Dir: dir}).sweep() }
+
+// SweepDead is Sweep for every lab whose folder is in dir and that has ended,
+// as when its tests were killed. It returns their names. A lab that is coming up
+// has no process on record yet and is left alone.
+func SweepDead(dir string) (swept []string, err error) {
+	pids, err := filepath.Glob(filepath.Join(dir, "*", "pid"))
+	if err != nil {
+		return nil, fmt.Errorf("labs in %s: %w", dir, err)
+	}
+	for _, pid := range pids {
+		name := filepath.Base(filepath.Dir(pid))
+		if _, found := Find(name, filepath.Dir(pid)); !errors.Is(found, ErrNotUp) || CheckName(name) != nil {
+			continue
+		}
+		if err := Sweep(name, filepath.Dir(pid)); err != nil {
+			return swept, err
+		}
+		swept = append(swept, name)
+	}
+	return swept, nil
+}
 
 // sweep is Sweep.
 func (l *Lab) sweep() error {

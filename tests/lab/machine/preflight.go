@@ -8,15 +8,17 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// What a lab of two nodes needs from the machine.
+// What each node of a lab takes from the machine.
 const (
-	MinMemory = 3 << 30 // bytes available
-	MinDisk   = 8 << 30 // bytes free where the lab's folder is
+	nodeMemory  = 1200 << 20 // bytes
+	nodeDisk    = 3 << 30    // bytes where the lab's folder is: the disk, and its copy
+	nodeWatches = 24         // inotify instances of root, most of them the kubelet's and systemd's
 )
 
 // programs are the machine's own programs that a lab calls, with the Debian
@@ -32,8 +34,9 @@ var programs = map[string]string{
 }
 
 // Preflight returns an error that names, in one line, everything that this
-// machine lacks to carry a lab whose folder is in dir, or nil. It changes nothing.
-func Preflight(dir string) error {
+// machine lacks to carry a lab of so many nodes whose folder is in dir, or nil. It
+// changes nothing.
+func Preflight(dir string, nodes int) error {
 	var lacks []string
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
 		lacks = append(lacks, "Linux on amd64 (this is "+runtime.GOOS+" on "+runtime.GOARCH+")")
@@ -67,11 +70,15 @@ func Preflight(dir string) error {
 		lacks = append(lacks, "cgroup v1 with "+strings.Join(missing, ", ")+" in "+cgroupRoot+
 			" (cgroup v2 alone does not carry nodes yet: boot with systemd.unified_cgroup_hierarchy=0)")
 	}
-	if have := availableMemory(); have > 0 && have < MinMemory {
-		lacks = append(lacks, fmt.Sprintf("memory: %d MiB available, %d needed", have>>20, MinMemory>>20))
+	if have, need := availableMemory(), uint64(nodes)*nodeMemory; have > 0 && have < need {
+		lacks = append(lacks, fmt.Sprintf("memory: %d MiB available, %d needed", have>>20, need>>20))
 	}
-	if have := freeDisk(dir); have > 0 && have < MinDisk {
-		lacks = append(lacks, fmt.Sprintf("disk: %d MiB free for %s, %d needed", have>>20, dir, MinDisk>>20))
+	if have, need := freeDisk(dir), uint64(nodes)*nodeDisk; have > 0 && have < need {
+		lacks = append(lacks, fmt.Sprintf("disk: %d MiB free for %s, %d needed", have>>20, dir, need>>20))
+	}
+	// Without one, containerd leaves its CRI out and the kubelet exits.
+	if limit, used := watchLimit(), watchesInUse(); limit > 0 && limit-used < nodes*nodeWatches {
+		lacks = append(lacks, fmt.Sprintf("inotify instances: %d of %d (fs.inotify.max_user_instances) are free, %d needed: end another lab, or raise the limit", max(0, limit-used), limit, nodes*nodeWatches))
 	}
 	if len(lacks) > 0 {
 		return fmt.Errorf("lab: this machine lacks: %s", strings.Join(lacks, "; "))
@@ -132,4 +139,34 @@ func freeDisk(dir string) uint64 {
 		}
 		dir = filepath.Dir(dir)
 	}
+}
+
+// watchLimit is how many inotify instances root may have, 0 when unknown.
+func watchLimit() int {
+	text, err := os.ReadFile("/proc/sys/fs/inotify/max_user_instances")
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(strings.TrimSpace(string(text))) // 0 when it is no number
+	return n
+}
+
+// watchesInUse is how many inotify instances root's processes hold. A process
+// that ends meanwhile does not count.
+func watchesInUse() int {
+	owned, _ := filepath.Glob("/proc/[0-9]*/fd")
+	used := 0
+	for _, dir := range owned {
+		var stat unix.Stat_t
+		if unix.Stat(dir, &stat) != nil || stat.Uid != 0 {
+			continue
+		}
+		fds, _ := os.ReadDir(dir)
+		for _, fd := range fds {
+			if target, err := os.Readlink(filepath.Join(dir, fd.Name())); err == nil && target == "anon_inode:inotify" {
+				used++
+			}
+		}
+	}
+	return used
 }

@@ -13,7 +13,7 @@ func TestPreflightNeedsRoot(t *testing.T) {
 	if ordinaryuser.Again(t) {
 		return
 	}
-	err := Preflight(t.TempDir())
+	err := Preflight(t.TempDir(), 2)
 	if err == nil || !strings.Contains(err.Error(), "needs root") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("Preflight says %v", err)
 	}
@@ -28,7 +28,7 @@ func TestPreflightNamesWhatIsMissing(t *testing.T) {
 		t.Skip("needs root: root is refused first")
 	}
 	t.Setenv("PATH", t.TempDir())
-	err := Preflight(t.TempDir())
+	err := Preflight(t.TempDir(), 2)
 	if err == nil || strings.Contains(err.Error(), "\n") {
 		t.Fatalf("Preflight says %v", err)
 	}
@@ -36,6 +36,44 @@ func TestPreflightNamesWhatIsMissing(t *testing.T) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("Preflight does not name %s: %v", want, err)
 		}
+	}
+}
+
+// A lab that this machine has no room for is refused before it fails half-way.
+func TestPreflightCountsNodes(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: root is refused first")
+	}
+	err := Preflight(t.TempDir(), 10000)
+	if err == nil {
+		t.Fatal("10000 nodes have room here")
+	}
+	for _, want := range []string{"memory: ", "disk: ", "inotify instances: "} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("Preflight does not name %s: %v", want, err)
+		}
+	}
+}
+
+// What labs that have ended left is taken away; one that is coming up stays.
+func TestSweepDead(t *testing.T) {
+	dir := t.TempDir()
+	for name, pid := range map[string]string{"dead": "999999999 1", "coming": ""} {
+		if err := os.Mkdir(dir+"/"+name, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if pid != "" {
+			if err := os.WriteFile(dir+"/"+name+"/pid", []byte(pid), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	swept, err := SweepDead(dir)
+	if err != nil || len(swept) != 1 || swept[0] != "dead" {
+		t.Errorf("swept %v, %v", swept, err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 || left[0].Name() != "coming" {
+		t.Errorf("%v is left, %v", left, err)
 	}
 }
 
