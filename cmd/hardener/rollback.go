@@ -71,7 +71,7 @@ func runRollback(s streams, o rollbackOptions) error {
 		return err
 	}
 	defer store.Close()
-	out, err := store.Rollback(o.run, o.force)
+	out, err := store.Rollback(o.run, o.force, nil)
 	if errors.Is(err, txn.ErrNoRun) {
 		return usage("hardener rollback --list shows the runs of this node", "%w", err)
 	}

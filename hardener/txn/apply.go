@@ -60,7 +60,7 @@ func (r *Run) Apply(ctx context.Context, changes []Change) error {
 // takeBack undoes the group that failed with cause.
 func (r *Run) takeBack(cause error) error {
 	out := Outcome{ID: r.id}
-	if err := r.undoFrom(r.history.last().number, false, &out); err != nil {
+	if err := r.undoFrom(r.history.last().number, false, &out, nil); err != nil {
 		return fmt.Errorf("apply: %w; undoing it failed too, run %s must be recovered: %w", cause, r.id, err)
 	}
 	what := "nothing was changed"

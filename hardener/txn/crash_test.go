@@ -35,8 +35,8 @@ func crashJobs() map[string]job {
 		{"keep", func(s *Store) error { return crashRun(s, 2) }},
 		{"undo", crashUndo},
 		{"recover", func(s *Store) error { _, err := s.Recover(); return err }},
-		{"rollback", func(s *Store) error { _, err := s.Rollback("", false); return err }},
-		{"force", func(s *Store) error { _, err := s.Rollback("", true); return err }},
+		{"rollback", func(s *Store) error { _, err := s.Rollback("", false, nil); return err }},
+		{"force", func(s *Store) error { _, err := s.Rollback("", true, nil); return err }},
 	} {
 		jobs[j.name] = j
 	}

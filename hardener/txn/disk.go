@@ -202,3 +202,24 @@ func (d disk) discard(in folder, name string) error {
 	}
 	return d.unlink(in, name)
 }
+
+// save writes a file of the store's own, replacing what is there.
+func (d disk) save(in folder, name string, content []byte) error {
+	temp := tempPrefix(name) + random()
+	f, err := d.create(in, temp)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	err = d.write(f, content)
+	if err == nil {
+		err = d.sync(f)
+	}
+	if err == nil {
+		err = d.replace(in, temp, name)
+	}
+	if err != nil {
+		return errors.Join(err, d.discard(in, temp))
+	}
+	return d.syncFolder(in)
+}

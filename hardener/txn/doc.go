@@ -14,6 +14,7 @@
 // On the node, below StateDir, which only its owner may enter:
 //
 //	lock                   held while a Store is open; says by whom
+//	failures.json          changes that were tried and taken back, see Failure
 //	runs/ID/journal        what the run announced and did, never a file's content
 //	runs/ID/backup/0001    files as they were, byte for byte, mode 0600
 //	runs/ID/report.json    what SaveReport was given

@@ -265,7 +265,7 @@ func TestImmutable(t *testing.T) {
 	}
 	apply(t, s, write(t, root, "/etc/later", "new", 0o644))
 	setFlag(t, filepath.Join(root, "etc/later"), unix.STATX_ATTR_IMMUTABLE)
-	if _, err := s.Rollback("", false); !errors.Is(err, ErrChanged) || !strings.Contains(err.Error(), "is immutable") {
+	if _, err := s.Rollback("", false, nil); !errors.Is(err, ErrChanged) || !strings.Contains(err.Error(), "is immutable") {
 		t.Errorf("a file that was made immutable since: %v", err)
 	}
 }
@@ -354,7 +354,7 @@ func TestExtendedAttributesSurvive(t *testing.T) {
 	if found(t, root, "/etc/a").Digest != Digest([]byte("new")) {
 		t.Error("nothing was written")
 	}
-	if _, err := s.Rollback("", false); err != nil {
+	if _, err := s.Rollback("", false, nil); err != nil {
 		t.Fatal(err)
 	}
 	check("after the rollback")

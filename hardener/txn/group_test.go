@@ -193,3 +193,58 @@ func TestChangeDuringBackup(t *testing.T) {
 		t.Errorf("something is left: %s", diff)
 	}
 }
+
+// TestUndoUnkept: what was kept stays, the rest goes newest first, and the
+// caller sees each component before and after.
+func TestUndoUnkept(t *testing.T) {
+	root := tempDir(t)
+	plant(t, root, entry{name: "etc/a", mode: 0o644, content: "a"}, entry{name: "etc/b", mode: 0o644, content: "b"}, entry{name: "etc/c", mode: 0o644, content: "c"})
+	s := openStore(t, root)
+	r, err := s.Begin(RunInfo{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		change := write(t, root, "/etc/"+name, "new", 0o644)
+		change.Component = name
+		if err := r.Apply(t.Context(), []Change{change}); err != nil {
+			t.Fatal(err)
+		}
+		if name == "a" {
+			if err := r.Keep(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	content := func(name string) string {
+		b, err := os.ReadFile(filepath.Join(root, "etc", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	var seen []string
+	err = r.UndoUnkept(func(component string, undo func() error) {
+		before := content(component)
+		if err := undo(); err != nil {
+			t.Error(err)
+		}
+		seen = append(seen, component+": "+before+" to "+content(component))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"c: new to c", "b: new to b"}, seen); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	if err := r.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	infos, err := s.Runs()
+	if err != nil || len(infos) != 1 || !cmp.Equal(infos[0].Paths, []string{"/etc/a"}) || infos[0].State != Committed {
+		t.Errorf("%+v, %v", infos, err)
+	}
+	if _, err := s.Rollback("", false, func(string, func() error) {}); err == nil || !strings.Contains(err.Error(), "was not undone") {
+		t.Errorf("a caller that does not undo: %v", err)
+	}
+}

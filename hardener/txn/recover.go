@@ -59,7 +59,7 @@ func (s *Store) recoverRun(id string) (*Outcome, error) {
 		return nil, nil
 	}
 	out := &Outcome{ID: id}
-	if err := r.undoUnproven(out); err != nil {
+	if err := r.undoUnproven(out, nil); err != nil {
 		out.State = h.info.State
 		return out, err
 	}
@@ -75,26 +75,26 @@ func (s *Store) recoverRun(id string) (*Outcome, error) {
 }
 
 // undoUnproven undoes the groups that are not kept. Kept ones are always older.
-func (r *Run) undoUnproven(out *Outcome) error {
+func (r *Run) undoUnproven(out *Outcome, each GroupFunc) error {
 	first := len(r.history.groups) + 1
 	for _, g := range r.history.inPlace() {
 		if !g.kept {
 			first = min(first, g.number)
 		}
 	}
-	return r.undoFrom(first, r.history.force, out)
+	return r.undoFrom(first, r.history.force, out, each)
 }
 
 // Rollback undoes a committed run; an empty id means the newest one that has
-// changes in place. If files are no longer as the run left them, it changes
+// changes in place, group by group, the newest first; each may be nil. If files are no longer as the run left them, it changes
 // nothing and names them in an error that is ErrChanged; force restores them
 // nevertheless, as far as they are files still. Directories that the run made
 // stay if something is in them.
 //
 // A run whose journal is damaged is only rolled back by force, as far as its
 // journal can be read.
-func (s *Store) Rollback(id string, force bool) (Outcome, error) {
-	out, err := s.rollback(id, force)
+func (s *Store) Rollback(id string, force bool, each GroupFunc) (Outcome, error) {
+	out, err := s.rollback(id, force, each)
 	if err != nil {
 		if out.ID != "" {
 			err = fmt.Errorf("run %s: %w", out.ID, err)
@@ -104,7 +104,7 @@ func (s *Store) Rollback(id string, force bool) (Outcome, error) {
 	return out, nil
 }
 
-func (s *Store) rollback(id string, force bool) (Outcome, error) {
+func (s *Store) rollback(id string, force bool, each GroupFunc) (Outcome, error) {
 	out := Outcome{ID: id}
 	infos, err := list(s.runs)
 	if err != nil {
@@ -138,7 +138,7 @@ func (s *Store) rollback(id string, force bool) (Outcome, error) {
 	} else if out.State != Committed {
 		return out, fmt.Errorf("it is %s", out.State)
 	}
-	return out, r.rollBack(force, &out)
+	return out, r.rollBack(force, &out, each)
 }
 
 // lastCommitted is the index of the run that a rollback undoes by default, or
@@ -153,7 +153,7 @@ func lastCommitted(infos []RunInfo) int {
 }
 
 // rollBack undoes a loaded run.
-func (r *Run) rollBack(force bool, out *Outcome) error {
+func (r *Run) rollBack(force bool, out *Outcome, each GroupFunc) error {
 	if !force {
 		left, err := r.obstacles()
 		if err != nil {
@@ -176,7 +176,7 @@ func (r *Run) rollBack(force bool, out *Outcome) error {
 		return r.cut() // damaged after its end
 	}
 	out.State = r.history.info.State
-	if err := r.undoFrom(1, force, out); err != nil {
+	if err := r.undoFrom(1, force, out, each); err != nil {
 		return err
 	}
 	if err := r.end(final); err != nil {

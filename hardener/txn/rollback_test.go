@@ -70,7 +70,7 @@ func TestRollbackOfChangedFiles(t *testing.T) {
 			}
 			plant(t, root, c.change...)
 			changed := snapshot(t, root)
-			out, err := s.Rollback("", false)
+			out, err := s.Rollback("", false, nil)
 			if len(c.why) == 0 && err != nil {
 				t.Fatal(err)
 			}
@@ -86,7 +86,7 @@ func TestRollbackOfChangedFiles(t *testing.T) {
 				if diff := cmp.Diff(changed, snapshot(t, root)); diff != "" {
 					t.Errorf("it refused, but changed: %s", diff)
 				}
-				if out, err = s.Rollback("", true); err != nil {
+				if out, err = s.Rollback("", true, nil); err != nil {
 					t.Fatalf("by force: %v", err)
 				}
 			}
@@ -131,7 +131,7 @@ func TestRollbackOfOnePathTwice(t *testing.T) {
 	if err := r.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Rollback(r.ID(), false); err != nil {
+	if _, err := s.Rollback(r.ID(), false, nil); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(before, snapshot(t, root)); diff != "" {
@@ -147,18 +147,18 @@ func TestRollbackRunByRun(t *testing.T) {
 	s := openStore(t, root)
 	first := apply(t, s, write(t, root, "/etc/a", "1", 0o644))
 	apply(t, s, write(t, root, "/etc/a", "2", 0o644))
-	if _, err := s.Rollback(first.ID(), false); !errors.Is(err, ErrChanged) {
+	if _, err := s.Rollback(first.ID(), false, nil); !errors.Is(err, ErrChanged) {
 		t.Errorf("the older one first: %v", err)
 	}
 	for _, want := range []string{"1", "0"} {
-		if _, err := s.Rollback("", false); err != nil {
+		if _, err := s.Rollback("", false, nil); err != nil {
 			t.Fatal(err)
 		}
 		if got := found(t, root, "/etc/a").Digest; got != Digest([]byte(want)) {
 			t.Errorf("not %s", want)
 		}
 	}
-	if _, err := s.Rollback("20200101T000000Z-000000", false); !errors.Is(err, ErrNoRun) {
+	if _, err := s.Rollback("20200101T000000Z-000000", false, nil); !errors.Is(err, ErrNoRun) {
 		t.Errorf("%v", err)
 	}
 }
@@ -171,7 +171,7 @@ func TestDamagedBackupIsNotRestored(t *testing.T) {
 		t.Fatal(err)
 	}
 	plant(t, root, entry{name: filepath.Join(StateDir, "runs", infos[0].ID, "backup/0001"), mode: 0o600, content: "rot"})
-	if _, err := s.Rollback("", false); !errors.Is(err, errDamaged) {
+	if _, err := s.Rollback("", false, nil); !errors.Is(err, errDamaged) {
 		t.Errorf("%v", err)
 	}
 	if got := snapshot(t, root)["/etc/replaced"]; got != after["/etc/replaced"] {
@@ -206,13 +206,13 @@ func TestDamagedJournal(t *testing.T) {
 	if _, err := s.Recover(); !errors.Is(err, errDamaged) {
 		t.Errorf("Recover: %v", err)
 	}
-	if _, err := s.Rollback(infos[0].ID, false); !errors.Is(err, errDamaged) {
+	if _, err := s.Rollback(infos[0].ID, false, nil); !errors.Is(err, errDamaged) {
 		t.Errorf("Rollback: %v", err)
 	}
 	if diff := cmp.Diff(after, snapshot(t, root)); diff != "" {
 		t.Errorf("guessed: %s", diff)
 	}
-	out, err := s.Rollback(infos[0].ID, true)
+	out, err := s.Rollback(infos[0].ID, true, nil)
 	if err != nil || out.State != Undone {
 		t.Fatalf("by force: %+v, %v", out, err)
 	}

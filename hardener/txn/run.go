@@ -124,8 +124,22 @@ func (r *Run) UndoGroup() error {
 		return nil
 	}
 	out := Outcome{ID: r.id}
-	if err := errors.Join(r.undoFrom(g.number, false, &out), out.leftError()); err != nil {
+	if err := errors.Join(r.undoFrom(g.number, false, &out, nil), out.leftError()); err != nil {
 		return fmt.Errorf("undo group: run %s: %w", r.id, err)
+	}
+	return nil
+}
+
+// UndoUnkept undoes the groups that Keep has not covered, newest first; the kept
+// ones stay. each may be nil. A file that somebody changed since is left as it is
+// and named in an error that is ErrChanged.
+func (r *Run) UndoUnkept(each GroupFunc) error {
+	if err := r.usable(); err != nil {
+		return fmt.Errorf("undo: %w", err)
+	}
+	out := Outcome{ID: r.id}
+	if err := errors.Join(r.undoUnproven(&out, each), out.leftError()); err != nil {
+		return fmt.Errorf("undo: run %s: %w", r.id, err)
 	}
 	return nil
 }
@@ -139,7 +153,7 @@ func (r *Run) Undo() error {
 		return fmt.Errorf("undo: %w", err)
 	}
 	out := Outcome{ID: r.id}
-	err := r.undoFrom(1, false, &out)
+	err := r.undoFrom(1, false, &out, nil)
 	if err == nil {
 		err = r.end(Undone)
 	}

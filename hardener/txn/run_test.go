@@ -93,7 +93,7 @@ func TestApplyAndRollback(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 
-	out, err := s.Rollback("", false)
+	out, err := s.Rollback("", false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,10 +106,10 @@ func TestApplyAndRollback(t *testing.T) {
 	if diff := cmp.Diff(before, after); diff != "" {
 		t.Errorf("after the rollback: -want +got\n%s", diff)
 	}
-	if _, err := s.Rollback("", false); !errors.Is(err, ErrNoRun) {
+	if _, err := s.Rollback("", false, nil); !errors.Is(err, ErrNoRun) {
 		t.Errorf("a second rollback: %v", err)
 	}
-	if _, err := s.Rollback(id, false); err == nil || !strings.Contains(err.Error(), "rolled-back") {
+	if _, err := s.Rollback(id, false, nil); err == nil || !strings.Contains(err.Error(), "rolled-back") {
 		t.Errorf("a second rollback by name: %v", err)
 	}
 }
@@ -171,7 +171,7 @@ func TestNoEffectWritesNothing(t *testing.T) {
 	if err := s.SaveReport(r.ID(), nil); !errors.Is(err, ErrNoRun) {
 		t.Errorf("SaveReport: %v", err)
 	}
-	if _, err := s.Rollback("", false); !errors.Is(err, ErrNoRun) {
+	if _, err := s.Rollback("", false, nil); !errors.Is(err, ErrNoRun) {
 		t.Errorf("Rollback: %v", err)
 	}
 }
@@ -280,7 +280,7 @@ func TestHardLinksShareAMode(t *testing.T) {
 	if m := found(t, root, "/etc/key2").Mode; m != 0o600 {
 		t.Errorf("%v", m)
 	}
-	if _, err := s.Rollback("", false); err != nil {
+	if _, err := s.Rollback("", false, nil); err != nil {
 		t.Fatal(err)
 	}
 	if m := found(t, root, "/etc/key").Mode; m != 0o644 {
@@ -315,7 +315,7 @@ func BenchmarkApply(b *testing.B) {
 			changes = append(changes, meta(b, root, "/"+e.name, 0o600))
 		}
 		apply(b, s, changes...)
-		if _, err := s.Rollback("", false); err != nil {
+		if _, err := s.Rollback("", false, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

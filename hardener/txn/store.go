@@ -358,21 +358,5 @@ func (s *Store) saveReport(id string, report []byte) error {
 		return err
 	}
 	defer dir.Close()
-	temp := tempPrefix("report.json") + random()
-	f, err := s.disk.create(dir, temp)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	err = s.disk.write(f, report)
-	if err == nil {
-		err = s.disk.sync(f)
-	}
-	if err == nil {
-		err = s.disk.replace(dir, temp, "report.json")
-	}
-	if err != nil {
-		return errors.Join(err, s.disk.discard(dir, temp))
-	}
-	return s.disk.syncFolder(dir)
+	return s.disk.save(dir, "report.json", report)
 }

@@ -113,7 +113,7 @@ func TestOldRunsAreRemoved(t *testing.T) {
 	if len(infos) != 3 || infos[0].ID != last.ID() {
 		t.Errorf("want the last run that can be rolled back and the two newest: %+v", infos)
 	}
-	if out, err := s.Rollback("", false); err != nil || out.ID != last.ID() {
+	if out, err := s.Rollback("", false, nil); err != nil || out.ID != last.ID() {
 		t.Errorf("%+v, %v", out, err)
 	}
 	if got := found(t, root, "/etc/a").Digest; got != Digest([]byte("second")) {
@@ -199,7 +199,7 @@ func TestUnfinishedRunBlocks(t *testing.T) {
 	if _, err := s.Begin(RunInfo{}); !errors.Is(err, ErrUnfinished) || !strings.Contains(err.Error(), r.ID()) {
 		t.Errorf("a run after one that died: %v", err)
 	}
-	if _, err := s.Rollback(r.ID(), true); !errors.Is(err, ErrUnfinished) {
+	if _, err := s.Rollback(r.ID(), true, nil); !errors.Is(err, ErrUnfinished) {
 		t.Errorf("a rollback of one that died: %v", err)
 	}
 	out, err := s.Recover()

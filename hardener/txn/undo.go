@@ -40,9 +40,15 @@ func changedError(what string, left []Left) error {
 	return fmt.Errorf("%w: %s: %s", ErrChanged, what, strings.Join(all, ", "))
 }
 
+// GroupFunc is called for each group that is about to be undone, and calls undo
+// once: what a component needs before and after its files are put back is the
+// caller's business, and so are its errors. A group that is not undone ends the
+// work.
+type GroupFunc func(component string, undo func() error)
+
 // undoFrom undoes the groups in place from number n on, newest first, and
-// records it. What it did goes to out.
-func (r *Run) undoFrom(n int, force bool, out *Outcome) error {
+// records it. What it did goes to out. each may be nil.
+func (r *Run) undoFrom(n int, force bool, out *Outcome, each GroupFunc) error {
 	announce := false
 	for _, g := range r.history.inPlace() {
 		announce = announce || g.number >= n && g.kept
@@ -54,16 +60,31 @@ func (r *Run) undoFrom(n int, force bool, out *Outcome) error {
 			return err
 		}
 	}
+	if each == nil {
+		each = func(_ string, undo func() error) { _ = undo() }
+	}
 	for g := r.history.last(); g != nil && g.number >= n; g = r.history.last() {
-		before := len(out.Left)
-		if err := r.undoGroup(g, force, out); err != nil {
+		err := fmt.Errorf("group %d was not undone", g.number)
+		each(g.component(), func() error {
+			before := len(out.Left)
+			if err = r.undoGroup(g, force, out); err == nil {
+				err = r.append(record{Type: recordUndone, Group: g.number, Left: out.Left[before:]})
+			}
 			return err
-		}
-		if err := r.append(record{Type: recordUndone, Group: g.number, Left: out.Left[before:]}); err != nil {
+		})
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// component is whose files a group changes.
+func (g *group) component() string {
+	if len(g.changes) == 0 {
+		return ""
+	}
+	return g.changes[0].Component
 }
 
 // undoGroup restores what a group changed. It may be repeated after a crash at
