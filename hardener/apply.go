@@ -6,30 +6,52 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/check"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/fix"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/txn"
 )
 
-// Gate makes a component take its new configuration and proves it healthy. Its
-// error undoes the changes of the component.
-type Gate func(ctx context.Context, component string) error
+// Gate makes components of a live node take their new configuration and proves
+// them healthy. Package gate has it.
+type Gate interface {
+	// Fit says why components of this node must not be restarted now, nil when
+	// they may. It changes nothing.
+	Fit(ctx context.Context, components []string) error
+	// Before looks at a component whose files are about to change. What it
+	// returns makes the component run what its files then say and proves it,
+	// also when they have been put back.
+	Before(ctx context.Context, component string) (take func(context.Context) error, err error)
+	// Soak watches components that were proven: what only fails later.
+	Soak(ctx context.Context, components []string) error
+}
+
+// DeadMan arms the switch that puts the node's files back when nobody disarms it
+// in time: after the death of this process, or of the machine.
+type DeadMan func(ctx context.Context, deadline time.Duration) (disarm func(context.Context) error, err error)
+
+// componentTime is how long one component may take in all, its undoing included.
+const componentTime = 15 * time.Minute
 
 // applier carries a plan out, group by group.
 type applier struct {
-	in     *inspection
-	run    *txn.Run
-	onDisk func(txn.Change) (txn.Change, error)
-	gate   Gate
+	in      *inspection
+	inputs  Options
+	run     *txn.Run
+	store   *txn.Store
+	onDisk  func(txn.Change) (txn.Change, error)
+	gate    Gate
+	deadMan DeadMan
+	say     func(string)
 
-	sections []section       // verdicts after the last group that stayed
+	sections []section       // verdicts after the last group in place
 	pending  map[string]int  // groups still to come, by the key of each check
 	partly   map[string]bool // checks one of whose groups is not applied
 	outcome  map[string]fix.State
 	reasons  map[string]string
-	done     []fix.Group // groups that stay
-	inputs   Options
+	done     []fix.Group // groups in place
+	stuck    bool        // a group that failed could not be undone: recovery has to
 }
 
 // apply carries out the groups of the plan in order. A group that fails is
@@ -46,18 +68,90 @@ func (a *applier) apply(ctx context.Context, plan fix.Plan) error {
 			}
 		}
 	}
+	var restarts []fix.Group
 	for _, g := range plan.Groups {
-		if !applicable(g) {
-			continue
-		}
-		if err := a.group(ctx, g); err != nil {
-			return fmt.Errorf("%s: %w", g.Component, err)
+		switch {
+		case !applicable(g):
+		case g.Component == fix.FilesGroup || a.gate == nil:
+			if err := a.group(ctx, g, nil); err != nil {
+				return fmt.Errorf("%s: %w", g.Component, err)
+			}
+			if err := a.run.Keep(); err != nil {
+				return err
+			}
+		default:
+			restarts = append(restarts, g)
 		}
 	}
-	return nil
+	if len(restarts) == 0 {
+		return nil
+	}
+	return a.restart(ctx, restarts)
 }
 
-func (a *applier) group(ctx context.Context, g fix.Group) error {
+// restart carries out the groups whose components have to take a new
+// configuration. Each is proven before the next is begun; all are watched
+// together before any is kept.
+func (a *applier) restart(ctx context.Context, groups []fix.Group) (err error) {
+	if err := a.gate.Fit(ctx, components(groups)); err != nil {
+		a.refuse(groups, "not now: "+err.Error())
+		return fmt.Errorf("nothing was restarted: %w", err)
+	}
+	after := context.WithoutCancel(ctx) // what ends the run must not keep it from cleaning up
+	disarm, err := a.deadMan(ctx, time.Duration(len(groups)+1)*componentTime)
+	if err != nil {
+		a.refuse(groups, "not without a dead-man switch: "+err.Error())
+		return fmt.Errorf("nothing was restarted: dead-man switch: %w", err)
+	}
+	// While anything is neither kept nor undone, the switch stays armed.
+	settled := true
+	defer func() {
+		if settled {
+			err = errors.Join(err, disarm(after))
+		}
+	}()
+	sections, in, first := a.sections, a.in, len(a.done)
+	var failure error
+	for _, g := range groups {
+		take, err := a.gate.Before(ctx, g.Component)
+		if err != nil {
+			failure = fmt.Errorf("%s: %w", g.Component, err)
+			break
+		}
+		a.say(g.Component + ": taking its new configuration")
+		if err := a.group(ctx, g, take); err != nil {
+			failure = fmt.Errorf("%s: %w", g.Component, err)
+			break
+		}
+	}
+	done := a.done[first:]
+	if a.stuck || len(done) == 0 {
+		settled = !a.stuck
+		return failure
+	}
+	settled = false
+	a.say("watching " + strings.Join(components(done), ", "))
+	if err := a.gate.Soak(ctx, components(done)); err != nil {
+		for _, g := range done {
+			a.mark(g, fix.Undone, err.Error())
+			err = errors.Join(err, a.remember(g, err))
+		}
+		err = fmt.Errorf("not healthy for long: %w", err)
+		undoErr := a.undo(after, func(each txn.GroupFunc) error { return a.run.UndoUnkept(each) })
+		settled = !a.run.Unkept()
+		a.done, a.sections, a.in = a.done[:first], sections, in
+		return errors.Join(failure, err, undoErr)
+	}
+	if err := a.run.Keep(); err != nil {
+		return errors.Join(failure, err)
+	}
+	settled = true
+	return failure
+}
+
+// group writes a group and proves it; take is nil for what restarts nothing. A
+// group that fails is undone.
+func (a *applier) group(ctx context.Context, g fix.Group, take func(context.Context) error) error {
 	changes, err := a.changes(g)
 	if err != nil {
 		return err
@@ -66,9 +160,11 @@ func (a *applier) group(ctx context.Context, g fix.Group) error {
 		a.mark(g, fix.Undone, err.Error())
 		return err
 	}
-	err = a.prove(ctx, g)
+	if take != nil {
+		err = take(ctx)
+	}
 	if err == nil {
-		err = a.run.Keep()
+		err = a.recheck(ctx, g)
 	}
 	if err == nil {
 		for _, key := range checksOf(g) {
@@ -77,18 +173,73 @@ func (a *applier) group(ctx context.Context, g fix.Group) error {
 		a.done = append(a.done, g)
 		return nil
 	}
-	// The run's own context may be what ended; undoing must go on all the same.
-	undo := context.WithoutCancel(ctx)
+	a.mark(g, fix.Undone, err.Error())
+	if take != nil && ctx.Err() == nil {
+		err = errors.Join(err, a.remember(g, err))
+	}
+	a.say(g.Component + ": " + firstLine(err) + "; putting its files back")
 	if undoErr := a.run.UndoGroup(); undoErr != nil {
+		a.stuck = a.run.Unkept()
 		return errors.Join(err, undoErr)
 	}
-	a.mark(g, fix.Undone, err.Error())
-	if a.gate != nil && g.Component != fix.FilesGroup {
-		if gateErr := a.gate(undo, g.Component); gateErr != nil {
-			return fmt.Errorf("%w; restored, but %w", err, gateErr)
+	if take != nil {
+		if takeErr := take(context.WithoutCancel(ctx)); takeErr != nil {
+			return fmt.Errorf("%w; restored, but %w", err, takeErr)
 		}
 	}
 	return fmt.Errorf("%w; everything of this group was restored", err)
+}
+
+// undo runs an undoing of groups, and lets each component take its old files
+// before the next one loses its own.
+func (a *applier) undo(ctx context.Context, by func(txn.GroupFunc) error) error {
+	var errs []error
+	err := by(takeBack(ctx, a.gate, a.say, &errs))
+	return errors.Join(append(errs, err)...)
+}
+
+// takeBack is what each component needs while its files are put back.
+func takeBack(ctx context.Context, gate Gate, say func(string), errs *[]error) txn.GroupFunc {
+	return func(component string, undo func() error) {
+		var take func(context.Context) error
+		if gate != nil && component != fix.FilesGroup && component != "" {
+			var err error
+			if take, err = gate.Before(ctx, component); err != nil {
+				*errs = append(*errs, fmt.Errorf("%s: %w", component, err))
+			}
+			say(component + ": putting its files back")
+		}
+		if undo() == nil && take != nil {
+			if err := take(ctx); err != nil {
+				*errs = append(*errs, fmt.Errorf("%s: restored, but %w", component, err))
+			}
+		}
+	}
+}
+
+// remember keeps a group that failed from being tried again as it is.
+func (a *applier) remember(g fix.Group, reason error) error {
+	return a.store.Remember(txn.Failure{Digest: g.Digest(), Component: g.Component, Reason: firstLine(reason)})
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
+
+// refuse marks groups that this run does not begin.
+func (a *applier) refuse(groups []fix.Group, reason string) {
+	for _, g := range groups {
+		a.mark(g, fix.Refused, reason)
+	}
+}
+
+func components(groups []fix.Group) []string {
+	var names []string
+	for _, g := range groups {
+		names = append(names, g.Component)
+	}
+	return names
 }
 
 // changes turns the plan's changes into those of the transaction.
@@ -117,16 +268,11 @@ func (a *applier) changes(g fix.Group) ([]txn.Change, error) {
 	return changes, nil
 }
 
-// prove runs the gate of the component, then all checks again: nothing that
-// passed may fail, and what the group was to fix must not fail any more. Modes
-// and owners stay even then: they do no harm, and an audit can fail for other
-// reasons, such as a file name with a blank, which xargs takes for two.
-func (a *applier) prove(ctx context.Context, g fix.Group) error {
-	if a.gate != nil && g.Component != fix.FilesGroup {
-		if err := a.gate(ctx, g.Component); err != nil {
-			return err
-		}
-	}
+// recheck runs all checks again: nothing that passed may fail, and what the group
+// was to fix must not fail any more. Modes and owners stay even then: they do no
+// harm, and an audit can fail for other reasons, such as a file name with a
+// blank, which xargs takes for two.
+func (a *applier) recheck(ctx context.Context, g fix.Group) error {
 	in, err := inspect(ctx, a.inputs)
 	if err != nil {
 		return err

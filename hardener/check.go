@@ -2,6 +2,7 @@ package hardener
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/check"
@@ -25,7 +26,7 @@ func Check(ctx context.Context, o Options) (report.Report, error) {
 	}
 	var decisions map[string]fix.Decision
 	if !o.Raw {
-		plan, err := in.plan(sections, fix.RiskWorkload)
+		plan, err := in.plan(sections, FixOptions{MaxRisk: fix.RiskWorkload, DryRun: true})
 		if err != nil {
 			return report.Report{}, err
 		}
@@ -39,10 +40,17 @@ func Check(ctx context.Context, o Options) (report.Report, error) {
 	return r, in.broken()
 }
 
-func (in *inspection) plan(sections []section, most fix.Risk) (fix.Plan, error) {
-	return fix.Make(fix.Input{
-		FS: in.FS, Facts: in.facts, Users: in.users, Findings: findings(sections), MaxRisk: most,
-	})
+func (in *inspection) plan(sections []section, f FixOptions) (fix.Plan, error) {
+	input := fix.Input{
+		FS: in.FS, Facts: in.facts, Users: in.users, Findings: findings(sections), MaxRisk: f.MaxRisk, Gated: f.Gate != nil || f.DryRun,
+	}
+	if !f.Retry {
+		input.Failed = map[string]string{}
+		for _, failure := range f.Failed {
+			input.Failed[failure.Digest] = fmt.Sprintf("%s, on %s", failure.Reason, failure.Time.Format(time.DateOnly))
+		}
+	}
+	return fix.Make(input)
 }
 
 func (in *inspection) runInfo(command string, started time.Time) report.RunInfo {

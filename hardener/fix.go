@@ -25,9 +25,16 @@ type FixOptions struct {
 	// OnDisk, when set, changes what is written: a tree whose files cannot be
 	// given away keeps its owners elsewhere.
 	OnDisk func(txn.Change) (txn.Change, error)
-	// Gate, when set, is run after the changes of each component that has to
-	// take a new configuration.
-	Gate Gate
+	// Gate, when set, restarts components that run on the node and proves them,
+	// guarded by DeadMan. Without it their changes are shown, not made.
+	Gate    Gate
+	DeadMan DeadMan
+	// Retry also makes changes that failed on this node before.
+	Retry bool
+	// Failed are the changes that failed on this node before.
+	Failed []txn.Failure
+	// Say, when set, is told what is being done, a line each.
+	Say func(string)
 }
 
 // Fixed is what a fix came to.
@@ -57,7 +64,7 @@ func Fix(ctx context.Context, o Options, f FixOptions) (Fixed, error) {
 	if err != nil {
 		return Fixed{}, err
 	}
-	plan, err := in.plan(sections, f.MaxRisk)
+	plan, err := in.plan(sections, f)
 	if err != nil {
 		return Fixed{}, fmt.Errorf("plan: %w", err)
 	}
@@ -85,8 +92,12 @@ func carryOut(ctx context.Context, in *inspection, sections []section, plan fix.
 		return Fixed{Before: before, After: before}, err
 	}
 	a := applier{
-		in: in, inputs: in.Options, run: run, onDisk: f.OnDisk, gate: f.Gate, sections: sections,
+		in: in, inputs: in.Options, run: run, store: store, sections: sections,
+		onDisk: f.OnDisk, gate: f.Gate, deadMan: f.DeadMan, say: f.Say,
 		outcome: map[string]fix.State{}, reasons: map[string]string{},
+	}
+	if a.say == nil {
+		a.say = func(string) {}
 	}
 	failure := a.apply(ctx, plan)
 	if err := run.Commit(); err != nil {
@@ -95,7 +106,7 @@ func carryOut(ctx context.Context, in *inspection, sections []section, plan fix.
 
 	// What stays in place is judged once more; the verdicts of a group that was
 	// taken back are those from before it.
-	rest, err := a.in.plan(a.sections, f.MaxRisk)
+	rest, err := a.in.plan(a.sections, f)
 	if err != nil {
 		return Fixed{Before: before, After: before}, errors.Join(failure, fmt.Errorf("plan: %w", err))
 	}

@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/check"
@@ -23,6 +26,7 @@ import (
 // testNode is the sample node in a folder of its own, opened for a run.
 type testNode struct {
 	dir     string
+	tree    *host.FS
 	options hardener.Options
 	fix     hardener.FixOptions
 	store   *txn.Store
@@ -54,6 +58,7 @@ func newNode(t *testing.T) testNode {
 	}
 	n := testNode{
 		dir:     dir,
+		tree:    tree,
 		options: hardener.Options{FS: owners.View(tree), Catalog: catalog, Benchmark: sample.Benchmark},
 		fix:     hardener.FixOptions{MaxRisk: fix.RiskRestart, Store: func() (*txn.Store, error) { return store, nil }},
 		store:   store,
@@ -165,7 +170,7 @@ func TestDryRunWritesNothing(t *testing.T) {
 }
 
 // TestRunningComponentsAreRefused: with the sample's processes taken for live
-// ones, only modes and owners may be touched.
+// ones and nothing to prove them with, only modes and owners may be touched.
 func TestRunningComponentsAreRefused(t *testing.T) {
 	n := newNode(t)
 	if err := sample.RenderProcesses(n.dir); err != nil {
@@ -189,20 +194,6 @@ func TestRunningComponentsAreRefused(t *testing.T) {
 			t.Errorf("%s: refused without diff or reason: %+v", result.ID, result.Fix)
 		}
 	}
-	n.fix.DryRun = true
-	planned, err := hardener.Fix(t.Context(), n.options, n.fix)
-	if err != nil {
-		t.Fatal(err)
-	}
-	shown := 0
-	for _, change := range planned.After.Run.Changes {
-		if change.Refused != "" {
-			shown++
-		}
-	}
-	if shown == 0 {
-		t.Errorf("a dry run shows no refused change: %+v", planned.After.Run.Changes)
-	}
 	after := n.contents(t)
 	for path, content := range before {
 		if strings.HasSuffix(path, ".yaml") && strings.Contains(path, "manifests") && after[path] != content {
@@ -211,54 +202,216 @@ func TestRunningComponentsAreRefused(t *testing.T) {
 	}
 }
 
-// TestFailedGateUndoesItsGroup: what came before stays, what failed is restored,
-// and nothing after it is begun.
-func TestFailedGateUndoesItsGroup(t *testing.T) {
-	n := newNode(t)
+// gate is a Gate that a test plays.
+type gate struct {
+	fit, soak error
+	take      func(component string) error
+	log       *[]string
+}
+
+func (g gate) Fit(_ context.Context, components []string) error {
+	*g.log = append(*g.log, "fit "+strings.Join(components, " "))
+	return g.fit
+}
+
+func (g gate) Before(_ context.Context, component string) (func(context.Context) error, error) {
+	*g.log = append(*g.log, "before "+component)
+	return func(context.Context) error {
+		*g.log = append(*g.log, "take "+component)
+		if g.take == nil {
+			return nil
+		}
+		return g.take(component)
+	}, nil
+}
+
+func (g gate) Soak(_ context.Context, components []string) error {
+	*g.log = append(*g.log, "soak "+strings.Join(components, " "))
+	return g.soak
+}
+
+// gated is a node whose fixes pass the gate g; log has what was asked of it and
+// of the dead-man switch.
+func gated(t *testing.T, g gate) (n testNode, log *[]string) {
+	n, log = newNode(t), &[]string{}
+	g.log = log
+	n.fix.Gate = g
+	n.fix.DeadMan = func(_ context.Context, deadline time.Duration) (func(context.Context) error, error) {
+		if deadline < 10*time.Minute {
+			t.Errorf("the dead-man switch fires after %s", deadline)
+		}
+		*log = append(*log, "arm")
+		return func(context.Context) error { *log = append(*log, "disarm"); return nil }, nil
+	}
+	return n, log
+}
+
+const (
+	kubeletConfig = "etc/kubernetes/kubelet-config.yaml"
+	manifests     = "etc/kubernetes/manifests/"
+)
+
+// TestGates: every component is looked at before its files change, proven before
+// the next is begun, and all are watched before anything is kept.
+func TestGates(t *testing.T) {
+	n, log := gated(t, gate{})
+	fixed, err := hardener.Fix(t.Context(), n.options, n.fix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const all = "kubelet scheduler controllermanager apiserver"
+	want := []string{"fit " + all, "arm"}
+	for component := range strings.FieldsSeq(all) {
+		want = append(want, "before "+component, "take "+component)
+	}
+	want = append(want, "soak "+all, "disarm")
+	if diff := cmp.Diff(want, *log); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if count := states(fixed.After); count[fix.Undone] != 0 || count[fix.Refused] != 0 || fixed.After.Run.State != "committed" {
+		t.Errorf("%v, state %q", count, fixed.After.Run.State)
+	}
+	*log = nil
+	if _, err := hardener.Fix(t.Context(), n.options, n.fix); err != nil || *log != nil {
+		t.Errorf("the second fix asks %v, %v", *log, err)
+	}
+}
+
+// TestUnfitNodeIsLeftAlone: modes and owners are fixed all the same, and nothing
+// is restarted.
+func TestUnfitNodeIsLeftAlone(t *testing.T) {
+	unfit := errors.New("another control plane is down")
+	n, log := gated(t, gate{fit: unfit})
 	before := n.contents(t)
+	fixed, err := hardener.Fix(t.Context(), n.options, n.fix)
+	if !errors.Is(err, unfit) {
+		t.Fatalf("error %v, want %v", err, unfit)
+	}
+	if len(*log) != 1 {
+		t.Errorf("asked %v after a refusal", *log)
+	}
+	after := n.contents(t)
+	for _, path := range []string{kubeletConfig, manifests + "kube-apiserver.yaml"} {
+		if before[path] != after[path] {
+			t.Errorf("%s changed", path)
+		}
+	}
+	if count := states(fixed.After); count[fix.Applied] == 0 || count[fix.Refused] == 0 {
+		t.Errorf("the report does not tell: %v", count)
+	}
+}
+
+// TestNoSwitchNoRestart: without a dead-man switch nothing is restarted.
+func TestNoSwitchNoRestart(t *testing.T) {
+	n, log := gated(t, gate{})
+	before := n.contents(t)
+	broken := errors.New("no systemd")
+	n.fix.DeadMan = func(context.Context, time.Duration) (func(context.Context) error, error) { return nil, broken }
+	if _, err := hardener.Fix(t.Context(), n.options, n.fix); !errors.Is(err, broken) {
+		t.Fatalf("error %v, want %v", err, broken)
+	}
+	if after := n.contents(t); before[kubeletConfig] != after[kubeletConfig] || len(*log) != 1 {
+		t.Errorf("something was restarted: %v", *log)
+	}
+}
+
+// TestFailedGateUndoesItsGroup: what came before stays and is watched, what
+// failed is restored, nothing after it is begun, and it is not tried again until
+// what it rests on changes.
+func TestFailedGateUndoesItsGroup(t *testing.T) {
 	boom := errors.New("the scheduler is not healthy")
-	asked := map[string]int{}
-	n.fix.Gate = func(_ context.Context, component string) error {
-		asked[component]++
-		if component == "scheduler" && asked[component] == 1 {
+	failed := false
+	n, log := gated(t, gate{take: func(component string) error {
+		if component == "scheduler" && !failed {
+			failed = true
 			return boom
 		}
 		return nil
-	}
+	}})
+	before := n.contents(t)
 	fixed, err := hardener.Fix(t.Context(), n.options, n.fix)
 	if !errors.Is(err, boom) {
 		t.Fatalf("error %v, want the gate's", err)
 	}
-	if asked["kubelet"] != 1 || asked["scheduler"] != 2 || asked["controllermanager"] != 0 || asked["apiserver"] != 0 {
-		t.Errorf("gates asked: %v; want the kubelet once, the scheduler again after the undo, nothing later", asked)
+	want := []string{
+		"fit kubelet scheduler controllermanager apiserver", "arm", "before kubelet", "take kubelet",
+		"before scheduler", "take scheduler", "take scheduler", "soak kubelet", "disarm",
+	}
+	if diff := cmp.Diff(want, *log); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
 	}
 	after := n.contents(t)
 	for _, path := range []string{"kube-scheduler.yaml", "kube-controller-manager.yaml", "kube-apiserver.yaml"} {
-		path = "etc/kubernetes/manifests/" + path
-		if before[path] != after[path] {
+		if before[manifests+path] != after[manifests+path] {
 			t.Errorf("%s is not as before", path)
 		}
 	}
-	if kubelet := "etc/kubernetes/kubelet-config.yaml"; before[kubelet] == after[kubelet] {
-		t.Errorf("%s: the group before the failed one was taken back", kubelet)
+	if before[kubeletConfig] == after[kubeletConfig] {
+		t.Errorf("%s: the group before the failed one was taken back", kubeletConfig)
 	}
 	count := states(fixed.After)
 	if count[fix.Undone] == 0 || count[fix.Applied] == 0 || fixed.After.Run.State != "stopped" {
 		t.Errorf("the report does not tell: %v, state %q", count, fixed.After.Run.State)
+	}
+
+	*log = nil
+	if n.fix.Failed, err = txn.Failures(n.tree); err != nil || len(n.fix.Failed) != 1 {
+		t.Fatalf("remembered: %v, %v", n.fix.Failed, err)
+	}
+	fixed, err = hardener.Fix(t.Context(), n.options, n.fix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if (*log)[0] != "fit controllermanager apiserver" || states(fixed.After)[fix.Refused] == 0 {
+		t.Errorf("the next fix asks %v; %v", *log, states(fixed.After))
+	}
+	*log, n.fix.Retry = nil, true
+	if _, err = hardener.Fix(t.Context(), n.options, n.fix); err != nil || (*log)[0] != "fit scheduler" {
+		t.Errorf("a retry asks %v, %v", *log, err)
+	}
+}
+
+// TestFailedSoakUndoesAll: what is not healthy for long takes everything back
+// that was restarted, newest first, each component with its old files before the
+// next.
+func TestFailedSoakUndoesAll(t *testing.T) {
+	boom := errors.New("the API server was killed")
+	n, log := gated(t, gate{soak: boom})
+	before := n.contents(t)
+	fixed, err := hardener.Fix(t.Context(), n.options, n.fix)
+	if !errors.Is(err, boom) {
+		t.Fatalf("error %v, want the gate's", err)
+	}
+	want := []string{"soak kubelet scheduler controllermanager apiserver"}
+	for _, component := range []string{"apiserver", "controllermanager", "scheduler", "kubelet"} {
+		want = append(want, "before "+component, "take "+component)
+	}
+	want = append(want, "disarm")
+	if diff := cmp.Diff(want, (*log)[len(*log)-len(want):]); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	after := n.contents(t)
+	for _, path := range []string{kubeletConfig, manifests + "kube-scheduler.yaml", manifests + "kube-apiserver.yaml"} {
+		if before[path] != after[path] {
+			t.Errorf("%s is not as before", path)
+		}
+	}
+	if count := states(fixed.After); count[fix.Undone] == 0 || count[fix.Applied] == 0 {
+		t.Errorf("the report does not tell: %v", count)
 	}
 }
 
 // TestRegressionUndoesItsGroup: a change after which something fails that passed
 // before does not stay. The gate stands in for whatever broke it.
 func TestRegressionUndoesItsGroup(t *testing.T) {
-	n := newNode(t)
-	conf := filepath.Join(n.dir, "etc/kubernetes/scheduler.conf")
-	n.fix.Gate = func(_ context.Context, component string) error {
+	dir := ""
+	n, _ := gated(t, gate{take: func(component string) error {
 		if component == "scheduler" {
-			return os.Chmod(conf, 0o666)
+			return os.Chmod(filepath.Join(dir, "etc/kubernetes/scheduler.conf"), 0o666)
 		}
 		return nil
-	}
+	}})
+	dir = n.dir
 	fixed, err := hardener.Fix(t.Context(), n.options, n.fix)
 	if err == nil || !strings.Contains(err.Error(), "master/1.1.15 passed before") {
 		t.Fatalf("error %v, want it to name master/1.1.15", err)
@@ -269,24 +422,26 @@ func TestRegressionUndoesItsGroup(t *testing.T) {
 }
 
 // TestCancelledFixLeavesGroupsWhole: a run that is interrupted undoes what it
-// was at.
+// was at, and may try it again.
 func TestCancelledFixLeavesGroupsWhole(t *testing.T) {
-	n := newNode(t)
-	before := n.contents(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	n.fix.Gate = func(context.Context, string) error {
-		cancel()
-		return nil
-	}
+	n, log := gated(t, gate{take: func(string) error { cancel(); return nil }})
+	before := n.contents(t)
 	_, err := hardener.Fix(ctx, n.options, n.fix)
 	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("error %v, want %v", err, context.Canceled)
 	}
 	after := n.contents(t)
-	for _, path := range []string{"etc/kubernetes/kubelet-config.yaml", "etc/kubernetes/manifests/kube-apiserver.yaml"} {
+	for _, path := range []string{kubeletConfig, manifests + "kube-apiserver.yaml"} {
 		if before[path] != after[path] {
 			t.Errorf("%s is not as before", path)
 		}
+	}
+	if last := (*log)[len(*log)-1]; last != "disarm" {
+		t.Errorf("the switch stays armed: %v", *log)
+	}
+	if remembered, err := txn.Failures(n.tree); err != nil || remembered != nil {
+		t.Errorf("an interrupted change is remembered: %v, %v", remembered, err)
 	}
 }
 

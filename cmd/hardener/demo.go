@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -121,7 +122,11 @@ func demoFix(ctx context.Context, dir string, options hardener.Options, tree *ho
 	f := hardener.FixOptions{
 		MaxRisk: fix.RiskRestart,
 		Store:   func() (*txn.Store, error) { return store, nil },
-		Gate:    func(context.Context, string) error { return sample.RenderProcesses(dir) },
+		Gate:    demoGate{dir},
+		// Nothing runs on a tree, so there is nothing to bring back.
+		DeadMan: func(context.Context, time.Duration) (func(context.Context) error, error) {
+			return func(context.Context) error { return nil }, nil
+		},
 	}
 	if owners.Recorded() {
 		f.OnDisk = func(c txn.Change) (txn.Change, error) {
@@ -134,6 +139,17 @@ func demoFix(ctx context.Context, dir string, options hardener.Options, tree *ho
 	fixed, err := hardener.Fix(ctx, options, f)
 	return fixed.After, err
 }
+
+// demoGate draws the processes anew that a real node would have restarted.
+type demoGate struct{ dir string }
+
+func (g demoGate) Fit(context.Context, []string) error { return nil }
+
+func (g demoGate) Before(context.Context, string) (func(context.Context) error, error) {
+	return func(context.Context) error { return sample.RenderProcesses(g.dir) }, nil
+}
+
+func (g demoGate) Soak(context.Context, []string) error { return nil }
 
 // articleNotes say where the published list of findings that the sample node
 // stands for differs from what kube-bench says of it today.

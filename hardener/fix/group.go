@@ -35,18 +35,43 @@ func (p *planner) group() {
 	}
 	for _, component := range groupOrder {
 		if g := groups[component]; g != nil {
-			if p.in.Facts.Components[component].Running {
-				g.Refused = refusedReason
-			}
+			g.Refused = p.refused(*g)
 			p.plan.Groups = append(p.plan.Groups, *g)
 		}
 	}
 }
 
+// refused says why a group is shown and not made, "" when it is made.
+func (p *planner) refused(g Group) string {
+	if p.live(g.Component) && !p.in.Gated {
+		return refusedReason
+	}
+	why, failed := p.in.Failed[g.Digest()]
+	if !failed {
+		return ""
+	}
+	why = "it was tried on this node and taken back (" + why + "): it is tried again when what it rests on has changed, or with --retry"
+	for _, c := range g.Changes {
+		for _, key := range c.Checks {
+			if d, ok := p.plan.Decisions[key]; ok && d.State == Planned {
+				d.State, d.Reason = Refused, joinReason(why, d.Reason)
+				p.plan.Decisions[key] = d
+			}
+		}
+	}
+	return why
+}
+
+// live reports a component that runs here and takes a changed file only when it
+// is restarted.
+func (p *planner) live(component string) bool {
+	return component != FilesGroup && p.in.Facts.Components[component].Running
+}
+
 // split separates mode and owner from content that is going to be refused.
 func (p *planner) split(e edit) (meta, rest edit, ok bool) {
 	metaOnly := e.before != nil && (e.before.Mode != e.after.Mode || e.before.UID != e.after.UID || e.before.GID != e.after.GID)
-	if !metaOnly || !p.in.Facts.Components[e.component].Running {
+	if !metaOnly || !p.live(e.component) {
 		return edit{}, e, false
 	}
 	before := *e.before
@@ -61,7 +86,7 @@ func (p *planner) split(e edit) (meta, rest edit, ok bool) {
 func (p *planner) checks(e edit, files bool) []string {
 	var out []string
 	for _, c := range e.checks {
-		if e.component == "" || (p.plan.Decisions[c].Risk == RiskFiles) == files || !p.in.Facts.Components[e.component].Running && !files {
+		if e.component == "" || (p.plan.Decisions[c].Risk == RiskFiles) == files || !p.live(e.component) && !files {
 			out = append(out, c)
 		}
 	}

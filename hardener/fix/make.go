@@ -327,14 +327,14 @@ func (p *planner) keep(f Finding, d Decision, tx *workspace, running bool) Decis
 		tx.edits[path] = e
 	}
 	p.ws = tx
-	if running {
+	if running && !p.in.Gated {
 		d.State = Refused
 		d.Reason = joinReason(refusedReason, d.Reason)
 	}
 	return d
 }
 
-const refusedReason = "the component is running on this node, and restarting it needs health gates that are not there yet: the change is shown, not made"
+const refusedReason = "the component runs on this node, which cannot be restarted and proven from here: the change is shown, not made"
 
 func unchangedReason(at place, comp node.Component) string {
 	if comp.Running {

@@ -186,7 +186,7 @@ func TestMakeOnARunningNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := plan.Decisions["s/p"]; d.State != Refused || d.Diff == "" || !strings.Contains(d.Reason, "running") {
+	if d := plan.Decisions["s/p"]; d.State != Refused || d.Diff == "" || !strings.Contains(d.Reason, "runs on this node") {
 		t.Errorf("profiling: %+v", d)
 	}
 	if d := plan.Decisions["s/m"]; d.State != Planned || d.Risk != RiskFiles {
@@ -204,6 +204,42 @@ func TestMakeOnARunningNode(t *testing.T) {
 	}
 	if last := scheduler.Changes[1]; last.Path != manifest || last.Before.Mode != 0o600 || last.After.Mode != 0o600 || strings.Join(last.Checks, " ") != "s/p" {
 		t.Errorf("the manifest comes last, with the mode it then has: %+v", last)
+	}
+}
+
+// TestMakeRemembersFailures: with a gate the change is made, unless the same one
+// failed here before; another finding makes it another change.
+func TestMakeRemembersFailures(t *testing.T) {
+	m := sampleNode(t)
+	users, err := node.ReadUsers(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	profiling := flagCheck("scheduler", "eq", "--profiling", "", "false", true)
+	profiling.ID = "p"
+	in := Input{FS: m, Facts: sampleFacts(true), Users: users, Gated: true, Findings: []Finding{{Target: "s", Check: profiling}}}
+	scheduler := func() Group {
+		t.Helper()
+		plan, err := Make(in)
+		if err != nil || len(plan.Groups) != 1 {
+			t.Fatalf("%v, %+v", err, plan.Groups)
+		}
+		if d := plan.Decisions["s/p"]; (d.State == Refused) != (plan.Groups[0].Refused != "") {
+			t.Errorf("decision %+v of group %q", d, plan.Groups[0].Refused)
+		}
+		return plan.Groups[0]
+	}
+	first := scheduler()
+	if first.Refused != "" {
+		t.Errorf("refused: %s", first.Refused)
+	}
+	in.Failed = map[string]string{first.Digest(): "the scheduler did not start"}
+	if again := scheduler(); !strings.Contains(again.Refused, "the scheduler did not start") {
+		t.Errorf("tried again: %q", again.Refused)
+	}
+	m["etc/kubernetes/kubescheduler-config.yaml"].Data = append(m["etc/kubernetes/kubescheduler-config.yaml"].Data, "# edited\n"...)
+	if other := scheduler(); other.Refused != "" {
+		t.Errorf("refused after its inputs changed: %s", other.Refused)
 	}
 }
 

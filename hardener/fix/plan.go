@@ -6,6 +6,9 @@
 package fix
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"io/fs"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/check"
@@ -56,6 +59,11 @@ type Input struct {
 	Users    node.Users
 	Findings []Finding
 	MaxRisk  Risk
+	// Gated says that components which run here can be restarted and proven.
+	Gated bool
+	// Failed has the reason why groups failed on this node before, by their
+	// Digest. They are shown, not made.
+	Failed map[string]string
 }
 
 // Plan is the outcome: changes grouped by component, safest first, and one
@@ -71,6 +79,26 @@ type Group struct {
 	Risk      Risk
 	Changes   []Change
 	Refused   string // why the group is shown but must not be applied; empty when it may be
+}
+
+// Digest identifies what a group changes and what that rests on: two groups with
+// one digest would do the same to the same node.
+func (g Group) Digest() string {
+	h := sha256.New()
+	file := func(f *File) {
+		if f == nil {
+			fmt.Fprint(h, "absent\n")
+			return
+		}
+		fmt.Fprintf(h, "%x %v %d:%d\n", sha256.Sum256(f.Content), f.Mode, f.UID, f.GID)
+	}
+	fmt.Fprintln(h, g.Component)
+	for _, c := range g.Changes {
+		fmt.Fprintf(h, "%s %q\n", c.Kind, c.Path)
+		file(c.Before)
+		file(&c.After)
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // ChangeKind says what a Change does.

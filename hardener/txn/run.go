@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -128,6 +129,12 @@ func (r *Run) UndoGroup() error {
 		return fmt.Errorf("undo group: run %s: %w", r.id, err)
 	}
 	return nil
+}
+
+// Unkept reports groups in place that Keep has not covered: Recover would undo
+// them.
+func (r *Run) Unkept() bool {
+	return slices.ContainsFunc(r.history.inPlace(), func(g *group) bool { return !g.kept })
 }
 
 // UndoUnkept undoes the groups that Keep has not covered, newest first; the kept
