@@ -35,7 +35,7 @@ func TestAnsible(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, want := range []string{"cp1 Debian kube-cert [kube_control_plane]", "worker1 Debian kube-cert [kube_node]", "cp1                        : ok=", "worker1                    : ok="} {
+	for _, want := range []string{"cp1 Debian kube [kube_control_plane]", "worker1 Debian kube [kube_node]", "cp1                        : ok=", "worker1                    : ok="} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
@@ -47,8 +47,8 @@ const facts = `
 - hosts: k8s_cluster
   tasks:
     - stat:
-        path: /etc/kubernetes/ssl
-      register: ssl
+        path: /etc/cni/net.d
+      register: cni
     - debug:
-        msg: "{{ inventory_hostname }} {{ ansible_distribution }} {{ ssl.stat.gr_name }} [{{ group_names | select('match', 'kube_') | join(' ') }}]"
+        msg: "{{ inventory_hostname }} {{ ansible_distribution }} {{ cni.stat.pw_name }} [{{ group_names | select('match', 'kube_') | join(' ') }}]"
 `
