@@ -32,6 +32,9 @@ type document struct {
 				Status    string `json:"status"`
 				KubeBench string `json:"kube_bench_status"`
 				Reason    string `json:"verdict_reason"`
+				Fix       struct {
+					State, Risk, Reason string
+				} `json:"fix"`
 			} `json:"results"`
 		} `json:"tests"`
 	}
@@ -39,7 +42,8 @@ type document struct {
 		Changes []struct {
 			Path string `json:"path"`
 		} `json:"changes"`
-		State string `json:"state"`
+		State string   `json:"state"`
+		Notes []string `json:"notes"`
 	} `json:"run"`
 }
 
