@@ -32,8 +32,9 @@ func controllerRules() []rule {
 			variables: []Variable{
 				{Name: "kube_profiling", Value: "false", Since: "2.22", Note: "the flag only; earlier: kube_kubeadm_scheduler_extra_args"},
 				{Name: "kube_scheduler_config_extra_opts", Value: "{enableProfiling: false}", Since: "2.16", Note: "what counts when --config is used"}}},
-		{component: node.ControllerManager, name: "terminated-pod-gc-threshold", value: "12500",
-			reason:    "Kubernetes' own default, stated; lower values delete the logs of finished Jobs",
+		{component: node.ControllerManager, name: "terminated-pod-gc-threshold", state: Manual, risk: RiskWorkload,
+			reason:    "12500 is in force unless something else is set, and how many finished pods to keep is for a person to say; below 1000, ask who reads them",
+			breaks:    "logs of finished Jobs and of evicted pods are gone with the pods, and do not come back",
 			variables: []Variable{{Name: "kube_controller_terminated_pod_gc_threshold", Value: "12500", Since: "2.12"}}},
 		{component: node.ControllerManager, name: "use-service-account-credentials", value: "true",
 			breaks: "controllers whose role system:controller:* was edited or deleted"},
@@ -44,8 +45,8 @@ func controllerRules() []rule {
 		{component: node.ControllerManager, name: "feature-gates", reason: "only the explicit false goes: the default is true",
 			breaks:    "nothing: kubelets ask for serving certificates only when told to",
 			variables: []Variable{{Name: "kube_controller_feature_gates", Value: `["RotateKubeletServerCertificate=true"]`, Since: "2.19"}}},
-		{component: node.ControllerManager, name: "tls-cipher-suites", value: tlsSuites, guard: tls13Only, breaks: "old clients", variables: tlsVariables()},
-		{component: node.Scheduler, name: "tls-cipher-suites", value: tlsSuites, guard: tls13Only, breaks: "old clients", variables: tlsVariables()},
+		cipherSuites(node.ControllerManager, "clients of its metrics without ECDHE and AES-GCM"), minVersion(node.ControllerManager),
+		cipherSuites(node.Scheduler, "clients of its metrics without ECDHE and AES-GCM"), minVersion(node.Scheduler),
 	}
 }
 

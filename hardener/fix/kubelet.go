@@ -38,20 +38,22 @@ func kubeletRules() []rule {
 		{component: node.Kubelet, name: "hostname-override", state: Never, risk: RiskCluster,
 			reason: "Kubespray always sets it to the inventory's name, which is the Node's",
 			breaks: "the kubelet asks for a Node of another name than its certificate: NotReady, and its pods are evicted"},
-		{component: node.Kubelet, name: "event-qps", state: "", value: "50", guard: eventRate, reason: "the kubelet's own default",
+		{component: node.Kubelet, name: "event-qps", value: "50", meets: eventRate,
+			reason: "the kubelet's own default; 0 is not unlimited but 5 events a second, so a profile that wants 0 is not followed and a positive rate is never lowered",
 			breaks: restartKubelet, variables: []Variable{{Name: "kubelet_event_record_qps", Value: "50", Since: "2.15"}}},
 		servingCertificate("tls-cert-file"), servingCertificate("tls-private-key-file"),
 		with(set("rotate-certificates", "true", "nothing", Variable{Name: "kubelet_rotate_certificates", Value: "true", Since: "2.12"}),
 			func(r *rule) { r.guard = embeddedCertificate }),
 		set("RotateKubeletServerCertificate", "true", "nothing: the gate is on by default",
 			Variable{Name: "kubelet_feature_gates", Value: `["RotateKubeletServerCertificate=true"]`, Since: "2.20", Note: "replaces kube_feature_gates"}),
-		with(set("tls-cipher-suites", tlsSuites, "clients of the kubelet without ECDHE and AES-GCM", tlsVariables()...), func(r *rule) { r.guard = tls13Only }),
+		cipherSuites(node.Kubelet, joinReason("clients of the kubelet without ECDHE and AES-GCM", restartKubelet)),
+		minVersion(node.Kubelet),
 		with(set("pod-max-pids", strconv.Itoa(minPodPids), "pods that need more processes, at their next start: thread creation fails",
 			Variable{Name: "kubelet_pod_pids_limit", Value: strconv.Itoa(minPodPids), Since: "2.20"}),
-			func(r *rule) { r.risk, r.from, r.accept = RiskWorkload, "1.20", positive }),
+			func(r *rule) { r.risk, r.accept = RiskWorkload, positive }),
 		with(set("seccomp-default", "true", "containers that need a system call outside the runtime's profile, at their next start",
 			Variable{Name: "kubelet_seccomp_default", Value: "true", Since: "2.20"}),
-			func(r *rule) { r.risk, r.from, r.accept = RiskWorkload, "1.25", is("true") }),
+			func(r *rule) { r.risk, r.accept = RiskWorkload, is("true") }),
 		{component: node.Kubelet, name: "IPAddressDeny", state: Never, risk: RiskCluster,
 			reason:    "no flag or field of the kubelet: with the flag it does not start; the directive belongs into its systemd unit",
 			breaks:    "the kubelet's own traffic: load balancer, DNS, probes",
@@ -94,13 +96,8 @@ func webhookAuthentication(c *attempt) error {
 }
 
 // eventRate never lowers the rate: older profiles demand 0 as "everything", which
-// is client-go's default of 5 a second, below the kubelet's 50.
-func eventRate(c *attempt) string {
-	if c.item.Compare.Op == "eq" {
-		return "this profile wants 0, which is not unlimited but 5 events a second, fewer than the default of 50: the rate is never lowered"
-	}
-	return ""
-}
+// is client-go's default of 5 a second, below the kubelet's 50. Not set, it is 50.
+func eventRate(value string, set bool) bool { return !set || positive(value, set) }
 
 // embeddedCertificate looks for a client certificate inside the kubeconfig: it
 // would not be used any more once rotated.
