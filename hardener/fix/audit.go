@@ -38,13 +38,19 @@ func auditRules() []rule {
 	return []rule{
 		{component: node.APIServer, name: "audit-log-path", value: auditLogFile, also: auditing, touches: touchAudit, breaks: breaks,
 			reason:    "with a policy, without which nothing is logged, and with rotation",
-			variables: variable("audit_log_path", auditLogFile, "in the container; audit_log_hostpath is the host's directory")},
+			variables: variable("audit_log_path", auditLogFile, "in the container; audit_log_hostpath is the host's directory"), words: auditWords},
 		{component: node.APIServer, name: "audit-policy-file", value: auditPolicyFile, also: auditing, touches: touchAudit, breaks: breaks,
-			variables: variable("audit_policy_file", auditPolicyFile, "audit_policy_custom_rules replaces Kubespray's own policy")},
-		{component: node.APIServer, name: "audit-log-maxage", value: auditMaxAge, variables: variable("audit_log_maxage", auditMaxAge, "days")},
-		{component: node.APIServer, name: "audit-log-maxbackup", value: auditMaxBackup, also: auditRoom, touches: touchAudit, breaks: breaks, variables: variable("audit_log_maxbackups", auditMaxBackup, "the default was 1 before 2.22")},
-		{component: node.APIServer, name: "audit-log-maxsize", value: auditMaxSize, also: auditRoom, touches: touchAudit, breaks: breaks, variables: variable("audit_log_maxsize", auditMaxSize, "megabytes")},
+			variables: variable("audit_policy_file", auditPolicyFile, "audit_policy_custom_rules replaces Kubespray's own policy"), words: auditWords},
+		{component: node.APIServer, name: "audit-log-maxage", value: auditMaxAge, breaks: "logs older than that are removed", variables: variable("audit_log_maxage", auditMaxAge, "days")},
+		{component: node.APIServer, name: "audit-log-maxbackup", value: auditMaxBackup, also: auditRoom, touches: touchAudit, breaks: breaks, variables: variable("audit_log_maxbackups", auditMaxBackup, "the default was 1 before 2.22"), words: auditWords},
+		{component: node.APIServer, name: "audit-log-maxsize", value: auditMaxSize, also: auditRoom, touches: touchAudit, breaks: breaks, variables: variable("audit_log_maxsize", auditMaxSize, "megabytes"), words: auditWords},
 	}
+}
+
+var auditWords = words{
+	guard: "twice of what the logs may take is free; the policy is one that the API server starts with; directories are mounted, never single files, which cannot be rotated; the API server runs as root",
+	proof: "a request with a mark of its own is in the log on this node",
+	undo:  "the log stays",
 }
 
 // auditing makes audit logging complete: policy, log, rotation and the two

@@ -104,7 +104,7 @@ func (p *planner) decide(f Finding) Decision {
 			return p.decideSettings(f, settings)
 		}
 	}
-	return p.decideText(f, settings)
+	return p.decideText(f)
 }
 
 // isSetting reports what a component's configuration holds: flags, and fields

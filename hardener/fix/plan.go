@@ -61,8 +61,8 @@ type Input struct {
 	// knows, by name without dashes, before one is written; an error keeps the
 	// flag from being written. It is asked once for each component.
 	KnownFlags func(component string) (map[string]bool, error)
-	// FreeBytes, when set, is asked for the room in bytes that is free for
-	// root's programs below an existing directory, given as an absolute path.
+	// FreeBytes, when set, is asked for the room in bytes that is free on the
+	// file system of an existing directory, given as an absolute path.
 	FreeBytes func(path string) (uint64, error)
 }
 

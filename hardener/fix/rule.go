@@ -21,8 +21,9 @@ type rule struct {
 	name      string // profile.Setting.Name
 	element   string // of a list (an admission plugin): what the item asks about; empty matches all
 
-	state  State // Never or Manual: decided here and now
-	risk   Risk  // RiskRestart when empty
+	what   string // in our own words, where no setting stands for it
+	state  State  // Never or Manual: decided here and now
+	risk   Risk   // RiskRestart when empty
 	reason string
 	breaks string
 
@@ -67,6 +68,9 @@ type words struct {
 	proof  string // what shows afterwards that all is well
 	undo   string // what a rollback does not bring back at once
 	judged string // why nothing needs changing: how the verdict is found
+	more   string // what the reason says of several settings, for this one
+
+	variables []Variable // that belong to the subject, and are not offered with a finding
 }
 
 // attempt is what guards and companions work on.
