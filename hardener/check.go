@@ -42,6 +42,7 @@ func Check(ctx context.Context, o Options) (report.Report, error) {
 func (in *inspection) plan(sections []section, most fix.Risk) (fix.Plan, error) {
 	return fix.Make(fix.Input{
 		FS: in.FS, Facts: in.facts, Users: in.users, Findings: findings(sections), MaxRisk: most,
+		KnownFlags: in.KnownFlags, FreeBytes: in.FreeBytes,
 	})
 }
 

@@ -85,6 +85,10 @@ func (f *checkFlags) options() (hardener.Options, *host.FS, error) {
 		return hardener.Options{}, nil, err
 	}
 	connect := f.connect
+	var free func(string) (uint64, error)
+	if tree.LiveProcesses() { // a copied tree lies on a disk of its reader
+		free = tree.FreeBytes
+	}
 	if f.kubeconfig == "" && !tree.LiveProcesses() {
 		// A copied tree is not of the cluster that $KUBECONFIG happens to name.
 		connect = func() (*rest.Config, error) { return nil, kubectl.ErrNoServer }
@@ -105,6 +109,7 @@ func (f *checkFlags) options() (hardener.Options, *host.FS, error) {
 		Skip:              f.skip,
 		Raw:               f.raw,
 		Picture:           !tree.LiveProcesses(),
+		FreeBytes:         free,
 		Program:           "hardener " + version,
 	}, tree, nil
 }
