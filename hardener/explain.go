@@ -203,7 +203,13 @@ func didYouMean(known []knownCheck, asked string) string {
 	word := strings.ToLower(strings.TrimLeft(asked, "-"))
 	for _, k := range known {
 		d, _ := fix.DispositionOf(k.target, k.check)
-		switch away := distance(asked, k.check.ID); {
+		away := distance(asked, k.check.ID)
+		if asked[:strings.LastIndexByte(asked, '.')+1] != k.check.ID[:strings.LastIndexByte(k.check.ID, '.')+1] {
+			away++ // rather the right group than the right last digit
+		}
+		switch {
+		case strings.HasPrefix(k.check.ID, asked+"."):
+			misses = append(misses, miss{k.check.ID, 0})
 		case away <= 2 && away < len(asked):
 			misses = append(misses, miss{k.check.ID, away})
 		case len(word) > 2 && (strings.Contains(strings.ToLower(d.Setting), word) || strings.Contains(strings.ToLower(k.check.Text), word)):

@@ -84,7 +84,7 @@ func apiserverFlags() []rule {
 				proof: "without credentials /livez, /readyz and /healthz answer 200 and /api answers 401; the pod is started and ready for five minutes, because the startup probe hides a failure for four",
 			}},
 		{component: node.APIServer, name: "profiling", value: "false", breaks: breaksProfiling,
-			variables: []Variable{{Name: "kube_profiling", Value: "false", Since: "2.12"}}, words: words{proof: "/debug/pprof/ answers 404"}},
+			variables: []Variable{{Name: "kube_profiling", Value: "false", Since: "2.12"}}, words: words{proof: "/debug/pprof/ answers 404 to an administrator"}},
 		{component: node.APIServer, name: "kubelet-https", remove: true,
 			reason: "the flag is removed, never set: its default is true, and from 1.22 the server does not start with it", breaks: "nothing: kubelets are asked over TLS either way"},
 		{component: node.APIServer, name: "insecure-bind-address", remove: true, breaks: "clients of the unauthenticated port",

@@ -35,14 +35,14 @@ func controllerRules() []rule {
 				proof: "https://127.0.0.1:10259/readyz answers on the node",
 			}},
 		{component: node.ControllerManager, name: "profiling", value: "false", breaks: breaksProfiling,
-			variables: []Variable{{Name: "kube_profiling", Value: "false", Since: "2.12"}}, words: words{proof: "/debug/pprof/ answers 404 on port 10257"}},
+			variables: []Variable{{Name: "kube_profiling", Value: "false", Since: "2.12"}}, words: words{proof: "/debug/pprof/ on port 10257 answers 404 to an administrator"}},
 		{component: node.Scheduler, name: "profiling", value: "false", also: schedulerProfiling, breaks: breaksProfiling,
 			variables: []Variable{
 				{Name: "kube_profiling", Value: "false", Since: "2.22", Note: "the flag only; earlier: kube_kubeadm_scheduler_extra_args"},
 				{Name: "kube_scheduler_config_extra_opts", Value: "{enableProfiling: false}", Since: "2.16", Note: "what counts when --config is used"}},
 			words: words{
 				guard: "set in the file of --config as well, which alone counts; an annotation with the file's checksum has the kubelet make the pod anew, which mounts the file by itself",
-				proof: "/debug/pprof/ answers 404 on port 10259",
+				proof: "/debug/pprof/ on port 10259 answers 404 to an administrator",
 			}},
 		{component: node.ControllerManager, name: "terminated-pod-gc-threshold", state: Manual, risk: RiskWorkload,
 			reason:    "12500 is in force unless something else is set, and how many finished pods to keep is for a person to say; below 1000, ask who reads them",

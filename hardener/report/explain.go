@@ -182,9 +182,11 @@ func (p page) explained(x Explained) {
 	}
 	detail("note", ansiDim, d.Note)
 	each("before", ansiDim, d.Guard)
-	each("proof", ansiDim, d.Proof)
-	if n := len(d.Undo) - 1; n >= 0 { // the component's own words come last
-		each("undo", ansiDim, append([]string{"hardener rollback: " + d.Undo[n]}, d.Undo[:n]...))
+	if decision == nil || decision.State != fix.Never { // else there is nothing to prove or undo here
+		each("proof", ansiDim, d.Proof)
+		if n := len(d.Undo) - 1; n >= 0 { // the component's own words come last
+			each("undo", ansiDim, append([]string{"hardener rollback: " + d.Undo[n]}, d.Undo[:n]...))
+		}
 	}
 	kept := d.Variables
 	if decision != nil && len(decision.Variables) > 0 {
