@@ -43,6 +43,7 @@ func Check(ctx context.Context, o Options) (report.Report, error) {
 func (in *inspection) plan(sections []section, f FixOptions) (fix.Plan, error) {
 	input := fix.Input{
 		FS: in.FS, Facts: in.facts, Users: in.users, Findings: findings(sections), MaxRisk: f.MaxRisk, Gated: f.Gate != nil || f.DryRun,
+		KnownFlags: in.KnownFlags, FreeBytes: in.FreeBytes,
 	}
 	if !f.Retry {
 		input.Failed = map[string]string{}

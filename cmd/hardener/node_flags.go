@@ -56,13 +56,19 @@ type checkFlags struct {
 }
 
 func (f *checkFlags) add(flags *pflag.FlagSet) {
-	f.hostFlags.add(flags)
-	flags.StringVar(&f.benchmark, "benchmark", "", "benchmark to check, such as cis-1.12 (default: chosen by the Kubernetes version)")
-	flags.StringVar(&f.version, "kubernetes-version", "", "Kubernetes version that chooses the benchmark, such as 1.34 (default: the API server's, else the node's)")
+	f.addNode(flags)
 	flags.StringSliceVarP(&f.targets, "targets", "s", nil, "sections to check: master,node,etcd,controlplane,policies (default: by the roles of the node)")
 	flags.StringSliceVarP(&f.checks, "check", "c", nil, "only these checks, such as 1.1.1,1.2.2")
 	flags.StringSliceVarP(&f.groups, "group", "g", nil, "only these groups, such as 1.1,2.2")
 	flags.StringSliceVar(&f.skip, "skip", nil, "checks or groups not to run")
+}
+
+// addNode adds the flags that say which node and which benchmark, without those
+// that select checks.
+func (f *checkFlags) addNode(flags *pflag.FlagSet) {
+	f.hostFlags.add(flags)
+	flags.StringVar(&f.benchmark, "benchmark", "", "benchmark to check, such as cis-1.12 (default: chosen by the Kubernetes version)")
+	flags.StringVar(&f.version, "kubernetes-version", "", "Kubernetes version that chooses the benchmark, such as 1.34 (default: the API server's, else the node's)")
 	flags.StringVar(&f.profiles, "profiles", "", "a kube-bench cfg folder to use instead of the embedded one")
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig for the version and the policies checks (default on a live node: $KUBECONFIG, else the Job's service account)")
 }
@@ -85,6 +91,10 @@ func (f *checkFlags) options() (hardener.Options, *host.FS, error) {
 		return hardener.Options{}, nil, err
 	}
 	connect := f.connect
+	var free func(string) (uint64, error)
+	if tree.LiveProcesses() { // a copied tree lies on a disk of its reader
+		free = tree.FreeBytes
+	}
 	if f.kubeconfig == "" && !tree.LiveProcesses() {
 		// A copied tree is not of the cluster that $KUBECONFIG happens to name.
 		connect = func() (*rest.Config, error) { return nil, kubectl.ErrNoServer }
@@ -105,6 +115,7 @@ func (f *checkFlags) options() (hardener.Options, *host.FS, error) {
 		Skip:              f.skip,
 		Raw:               f.raw,
 		Picture:           !tree.LiveProcesses(),
+		FreeBytes:         free,
 		Program:           "hardener " + version,
 	}, tree, nil
 }

@@ -49,6 +49,9 @@ func eventRateLimit(c *attempt) error {
 	if !ok {
 		return errors.New("admission plugins outside a manifest")
 	}
+	if why := rootless(pod); why != "" {
+		return errors.New(why)
+	}
 	if err := mergePlugins(c); err != nil {
 		return err
 	}

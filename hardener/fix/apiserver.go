@@ -1,6 +1,8 @@
 package fix
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,19 +10,6 @@ import (
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/profile"
 )
-
-// tlsSuites are the suites that Go, HTTP/2 and both kinds of serving key can do
-// with forward secrecy. Kubernetes takes them under these names in all releases.
-const tlsSuites = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256," +
-	"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384," +
-	"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305,TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305"
-
-func tlsVariables() []Variable {
-	return []Variable{
-		{Name: "tls_cipher_suites", Value: "[" + strings.ReplaceAll(tlsSuites, ",", ", ") + "]", Since: "2.14",
-			Note: "feeds the API server, controller manager, scheduler and kubelet alike"},
-	}
-}
 
 // Breaks and reasons that several settings share.
 const (
@@ -48,12 +37,6 @@ func apiserverNever() []rule {
 		return rule{component: node.APIServer, name: name, state: Manual, reason: reason, breaks: breaks, variables: v}
 	}
 	return []rule{
-		never("anonymous-auth",
-			"never set: from Kubernetes 1.32 an AuthenticationConfiguration can limit anonymous requests to the health endpoints instead",
-			"the kubelet's probes have no credentials: 401, and a crash loop after four minutes; load balancer checks, kubeadm join and Kubespray's own /healthz waits fail too",
-			Variable{Name: "kube_apiserver_use_authentication_config_file", Value: "true", Since: "2.31"},
-			Variable{Name: "kube_apiserver_authentication_config_anonymous", Value: "{enabled: true, conditions: [{path: /livez}, {path: /readyz}, {path: /healthz}]}", Since: "2.31"},
-			Variable{Name: "remove_anonymous_access", Value: "true", Since: "2.25", Note: "removes the anonymous cluster-info binding"}),
 		never("kubelet-certificate-authority",
 			"comes last of several steps on all nodes: approver, serving certificates for every kubelet, then the flag",
 			"logs, exec, port-forward and metrics of every node at once, because kubelets serve self-signed certificates",
@@ -88,35 +71,72 @@ func apiserverNever() []rule {
 // apiserverFlags are the settings that are changed.
 func apiserverFlags() []rule {
 	return []rule{
+		{component: node.APIServer, name: "anonymous-auth", instead: &detour{holds: anonymousLimited, make: limitAnonymous}, guard: anonymousGuard, refusal: Never,
+			reason: "an AuthenticationConfiguration limits anonymous requests to /livez, /readyz and /healthz; the flag set to false would end the kubelet's own probes",
+			breaks: "whoever asks for more without credentials: kubeadm join by token reads kube-public/cluster-info, which Kubespray's remove_anonymous_access replaces by a file; " +
+				"checks that read /version. The naive --anonymous-auth=false crash-loops the API server after four minutes",
+			variables: []Variable{
+				{Name: "kube_apiserver_use_authentication_config_file", Value: "true", Since: "2.31"},
+				{Name: "kube_apiserver_authentication_config_anonymous", Value: "{enabled: true, conditions: [{path: /livez}, {path: /readyz}, {path: /healthz}]}", Since: "2.31"},
+				{Name: "remove_anonymous_access", Value: "true", Since: "2.25", Note: "removes the anonymous cluster-info binding and has new nodes join by a discovery file"}},
+			words: words{
+				guard: "Kubernetes 1.32 or later; no --oidc-* flag, no AuthenticationConfiguration in use, no feature gate off that it needs; every probe asks for one of the three paths; no file of the node joins by token; the API server runs as root",
+				proof: "without credentials /livez, /readyz and /healthz answer 200 and /api answers 401; the pod is started and ready for five minutes, because the startup probe hides a failure for four",
+			}},
 		{component: node.APIServer, name: "profiling", value: "false", breaks: breaksProfiling,
-			variables: []Variable{{Name: "kube_profiling", Value: "false", Since: "2.12"}}},
-		{component: node.APIServer, name: "kubelet-https", remove: true, gone: "1.22",
-			reason: "the flag is removed, never set: its default is true, and from 1.22 the server does not start with it"},
+			variables: []Variable{{Name: "kube_profiling", Value: "false", Since: "2.12"}}, words: words{proof: "/debug/pprof/ answers 404 to an administrator"}},
+		{component: node.APIServer, name: "kubelet-https", remove: true,
+			reason: "the flag is removed, never set: its default is true, and from 1.22 the server does not start with it", breaks: "nothing: kubelets are asked over TLS either way"},
 		{component: node.APIServer, name: "insecure-bind-address", remove: true, breaks: "clients of the unauthenticated port",
-			variables: []Variable{{Name: "kube_apiserver_insecure_port", Value: "0", Since: "2.12", Note: "gone in 2.20"}}},
-		{component: node.APIServer, name: "insecure-port", value: "0", gone: "1.24", breaks: "clients of the unauthenticated port 8080",
-			reason:    "below 1.20 the port is open unless set to 0, so the flag stays",
-			variables: []Variable{{Name: "kube_apiserver_insecure_port", Value: "0", Since: "2.12", Note: "gone in 2.20"}}},
-		{component: node.APIServer, name: "service-account-lookup", remove: true, reason: "the default is true: only an explicit false goes",
+			variables: []Variable{{Name: "kube_apiserver_insecure_port", Value: "0", Since: "2.12", Note: "gone in 2.20"}}, words: words{proof: "port 8080 is closed"}},
+		{component: node.APIServer, name: "insecure-port", value: "0", breaks: "clients of the unauthenticated port 8080",
+			reason:    "below 1.20 the port is open unless set to 0, so the flag stays; from 1.20 it is closed without, and from 1.24 the flag is gone",
+			variables: []Variable{{Name: "kube_apiserver_insecure_port", Value: "0", Since: "2.12", Note: "gone in 2.20"}}, words: words{guard: "Kubernetes below 1.24", proof: "port 8080 is closed"}},
+		{component: node.APIServer, name: "service-account-lookup", remove: true, reason: "the default is true: only an explicit false goes", breaks: "tokens of service accounts that were deleted: they end at once",
 			variables: []Variable{{Name: "kube_apiserver_service_account_lookup", Value: "true", Since: "2.19"}}},
-		{component: node.APIServer, name: "service-account-extend-token-expiration", value: "false", risk: RiskWorkload, from: "1.20",
+		{component: node.APIServer, name: "service-account-extend-token-expiration", value: "false", risk: RiskWorkload,
 			breaks:    "clients that read their token once: 401 after up to an hour",
-			variables: []Variable{{Name: "kube_kubeadm_apiserver_extra_args", Value: `{service-account-extend-token-expiration: "false"}`, Since: "2.12"}}},
-		{component: node.APIServer, name: "tls-cipher-suites", value: tlsSuites, guard: tls13Only, breaks: "old clients without ECDHE and AES-GCM", variables: tlsVariables()},
+			variables: []Variable{{Name: "kube_kubeadm_apiserver_extra_args", Value: `{service-account-extend-token-expiration: "false"}`, Since: "2.12"}},
+			words: words{
+				guard: "for three days the metric serviceaccount_stale_tokens_total and the audit annotation authentication.k8s.io/stale-token have not grown",
+				proof: "failed authentications do not grow for two hours: a token lives for one",
+				undo:  "tokens made meanwhile stay short-lived",
+			}},
+		cipherSuites(node.APIServer, "clients without ECDHE and AES-GCM"),
+		minVersion(node.APIServer),
+		{component: node.APIServer, name: "authorization-mode", element: "AlwaysAllow", state: Never, risk: RiskCluster,
+			reason:    "a cluster that allows everything is reported: taken away, whatever has no binding would be denied at once",
+			breaks:    "every workload and person without a role binding",
+			variables: []Variable{{Name: "authorization_modes", Value: "[Node, RBAC]", Since: "2.12"}},
+			words:     words{judged: "an AuthorizationConfiguration counts as well as the flag"}},
 		{component: node.APIServer, name: "authorization-mode", guard: authorizationMode,
 			breaks:    "what relied on the mode that was in force",
-			variables: []Variable{{Name: "authorization_modes", Value: "[Node, RBAC]", Since: "2.12"}}},
+			variables: []Variable{{Name: "authorization_modes", Value: "[Node, RBAC]", Since: "2.12"}},
+			words: words{
+				guard: "modes are added and never taken away; no AlwaysAllow is in force; no --authorization-config, beside which the flag is an error at start",
+				proof: "nodes, controllers and a sample of service accounts may do what they could before",
+			}},
 	}
 }
 
-// tls13Only says that the list of suites has no effect.
-func tls13Only(c *attempt) string {
-	s := profile.Setting{Component: c.setting.Component, Kind: profile.Flag, Name: "tls-min-version"}
-	if c.setting.Path != "" {
-		s.Path = "tlsMinVersion"
+// namedByCertificate looks whether this node's kubelet may go on: the plugin lets
+// a kubelet change its own Node only, which it knows by the certificate. Of other
+// nodes nothing can be seen here.
+func namedByCertificate(c *attempt) string {
+	const file = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+	data, err := c.tx.read(file)
+	if err != nil || c.facts.NodeName == "" {
+		return "" // nothing speaks against it
 	}
-	if v, _ := c.place.get(s); v == "VersionTLS13" {
-		return "with a minimum of TLS 1.3 the list of suites is ignored"
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err == nil && certificate.Subject.CommonName != "system:node:"+c.facts.NodeName {
+			return fmt.Sprintf("%s is for %q, not for system:node:%s: the kubelet could not update its Node any more", file, certificate.Subject.CommonName, c.facts.NodeName)
+		}
+		break
 	}
 	return ""
 }
@@ -150,31 +170,49 @@ func apiserverPlugins() []rule {
 		return r
 	}
 	stayOn := func(element string) rule {
-		return rule{component: node.APIServer, name: disable, element: element, breaks: "what was done because the plugin is off",
+		return rule{component: node.APIServer, name: disable, element: element, reason: "on by default: it only leaves the list of what is off", breaks: "what was done because the plugin is off",
 			variables: []Variable{{Name: "kube_apiserver_disable_admission_plugins", Value: "[]", Since: "2.12"}}}
 	}
 	return []rule{
-		plugin("NodeRestriction", rule{also: mergePlugins, breaks: "a kubelet whose certificate does not name its node, and kubelets that set protected labels",
-			variables: pluginVariables("NodeRestriction")}),
+		plugin("NodeRestriction", rule{also: mergePlugins, guard: namedByCertificate,
+			breaks:    "a kubelet whose certificate does not name its node, and kubelets that set protected labels",
+			variables: pluginVariables("NodeRestriction"),
+			words:     words{guard: "this kubelet's certificate is that of its node", proof: "every node's Lease is still renewed"}}),
 		plugin("EventRateLimit", rule{also: eventRateLimit,
 			breaks: "Events above the limits are refused with 429, which hides incidents and disturbs operators",
 			reason: "limits far above the usual rate",
+			words: words{
+				guard: "the limits' file is on the node and mounted before the plugin is named; one that is there keeps what it says about other plugins",
+				proof: "an Event can be created, and the metric apiserver_admission_controller_admission_duration_seconds names the plugin",
+			},
 			variables: append(pluginVariables("NodeRestriction, EventRateLimit"),
 				Variable{Name: "kube_apiserver_admission_control_config_file", Value: "true", Since: "2.19"},
 				Variable{Name: "kube_apiserver_admission_plugins_needs_configuration", Value: "[EventRateLimit]", Since: "2.19"},
 				Variable{Name: "kube_apiserver_admission_event_rate_limits",
 					Value: fmt.Sprintf("{limit_1: {type: Server, qps: %d, burst: %d}, limit_2: {type: User, qps: %d, burst: %d, cache_size: %d}}", serverQPS, serverBurst, userQPS, userBurst, userCache), Since: "2.19"})}),
-		plugin("AlwaysAdmit", rule{breaks: "nothing: the plugin admits what others decide", variables: pluginVariables("NodeRestriction")}),
+		plugin("AlwaysAdmit", rule{breaks: "nothing: the plugin admits what others decide", reason: "taken out of the list; a list that is then empty goes as well", variables: pluginVariables("NodeRestriction")}),
 		plugin("AlwaysPullImages", rule{also: mergePlugins, risk: RiskWorkload,
-			breaks:    "pods whose image cannot be pulled from every node at their next start: preloaded images, closed networks, a registry that is down",
+			breaks:  "pods whose image cannot be pulled from every node at their next start: preloaded images, closed networks, a registry that is down",
+			touches: pulledImages,
+			words: words{
+				guard: "every image of the cluster, pause and this program's own among them, can be pulled from every node with the secrets of its namespace, from a registry outside the cluster",
+				proof: "a pod of a system image starts on each node; no ImagePullBackOff for a day",
+				undo:  "pods that were made meanwhile keep the policy Always until they are made anew",
+			},
 			variables: pluginVariables("NodeRestriction, AlwaysPullImages")}),
-		plugin("DenyServiceExternalIPs", rule{also: mergePlugins, risk: RiskWorkload, from: "1.21", guard: denyExternalIPs,
-			breaks:    "controllers that set spec.externalIPs on Services",
+		plugin("DenyServiceExternalIPs", rule{also: mergePlugins, risk: RiskWorkload, unless: wantsExternalIPs, refusal: Never,
+			breaks: "controllers that set spec.externalIPs on Services",
+			words: words{
+				guard: "no Service has spec.externalIPs",
+				proof: "a Service with external IPs is refused, one without is not",
+			},
 			variables: pluginVariables("NodeRestriction, DenyServiceExternalIPs")}),
 		plugin("SecurityContextDeny", rule{state: Never, risk: RiskWorkload,
+			words:  words{judged: "not applicable from 1.30 on, where both it and PodSecurityPolicy are gone"},
 			reason: "never added: gated off since 1.27 and removed in 1.30, where the server does not start with it",
 			breaks: "pods that set runAsUser, fsGroup or SELinux options: CoreDNS, CNI, monitoring"}),
 		plugin("PodSecurityPolicy", rule{state: Never, risk: RiskWorkload,
+			words:     words{judged: "not applicable from 1.25 on"},
 			reason:    "never added: without policies it denies every pod, and from 1.25 the server does not start with it",
 			breaks:    "every pod at its next start",
 			variables: []Variable{{Name: "kube_pod_security_use_default", Value: "true", Since: "2.20", Note: "what came after it"}}}),
@@ -182,10 +220,10 @@ func apiserverPlugins() []rule {
 	}
 }
 
-// denyExternalIPs leaves the plugin where a benchmark wants it off: 1.23 and 1.24
-// ask for that, all later ones for the opposite.
-func denyExternalIPs(c *attempt) string {
-	if c.item.Compare.Op == "nothave" || !c.item.Set {
+// wantsExternalIPs leaves the plugin where a benchmark wants it off: 1.23 and
+// 1.24 ask for that, all later ones for the opposite.
+func wantsExternalIPs(item profile.TestItem) string {
+	if item.Compare.Op == "nothave" || !item.Set {
 		return "this benchmark wants the plugin off, later ones want it on: taking it away would open the cluster to CVE-2020-8554"
 	}
 	return ""
@@ -207,12 +245,6 @@ func mergePlugins(c *attempt) error {
 	if _, had := pod.manifest.flag("enable-admission-plugins"); !had && !slices.Contains(enabled, "NodeRestriction") {
 		enabled = append([]string{"NodeRestriction"}, enabled...)
 	}
-	version := c.facts.Kubernetes.Version
-	for _, p := range enabled {
-		if why := pluginGone(p, version); why != "" {
-			return fmt.Errorf("the list already names %s, %s", p, why)
-		}
-	}
 	pod.setFlag("enable-admission-plugins", strings.Join(enabled, ","))
 	if off, set := pod.flag("disable-admission-plugins"); set {
 		rest := slices.DeleteFunc(splitList(off), func(p string) bool { return slices.Contains(enabled, p) })
@@ -224,24 +256,4 @@ func mergePlugins(c *attempt) error {
 		}
 	}
 	return nil
-}
-
-// pluginGone says why a release does not start with a plugin, "" when it does.
-func pluginGone(plugin, version string) string {
-	limits := []struct{ plugin, from, gone string }{
-		{"PodSecurityPolicy", "", "1.25"},
-		{"SecurityContextDeny", "", "1.30"},
-		{"DenyServiceExternalIPs", "1.21", ""},
-		{"PodSecurity", "1.22", ""},
-	}
-	for _, l := range limits {
-		switch {
-		case l.plugin != plugin || version == "":
-		case l.gone != "" && atLeast(version, l.gone):
-			return "which is gone since " + l.gone
-		case l.from != "" && !atLeast(version, l.from):
-			return "which comes with " + l.from
-		}
-	}
-	return ""
 }

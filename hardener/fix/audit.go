@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strconv"
+	"strings"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
 	"sigs.k8s.io/yaml"
@@ -18,6 +20,8 @@ const (
 	auditPolicyFile = "/etc/kubernetes/audit-policy/apiserver-audit-policy.yaml" // host and container
 	auditLogFile    = "/var/log/audit/kube-apiserver-audit.log"                  // container
 	auditLogDir     = "/var/log/kubernetes/audit"                                // host
+
+	auditMaxAge, auditMaxBackup, auditMaxSize = "30", "10", "100" // days, files, megabytes
 )
 
 //go:embed audit-policy.yaml
@@ -32,15 +36,21 @@ func auditRules() []rule {
 		}
 	}
 	return []rule{
-		{component: node.APIServer, name: "audit-log-path", value: auditLogFile, also: auditing, breaks: breaks,
+		{component: node.APIServer, name: "audit-log-path", value: auditLogFile, also: auditing, touches: touchAudit, breaks: breaks,
 			reason:    "with a policy, without which nothing is logged, and with rotation",
-			variables: variable("audit_log_path", auditLogFile, "in the container; audit_log_hostpath is the host's directory")},
-		{component: node.APIServer, name: "audit-policy-file", value: auditPolicyFile, also: auditing, breaks: breaks,
-			variables: variable("audit_policy_file", auditPolicyFile, "audit_policy_custom_rules replaces Kubespray's own policy")},
-		{component: node.APIServer, name: "audit-log-maxage", value: "30", variables: variable("audit_log_maxage", "30", "days")},
-		{component: node.APIServer, name: "audit-log-maxbackup", value: "10", breaks: breaks, variables: variable("audit_log_maxbackups", "10", "the default was 1 before 2.22")},
-		{component: node.APIServer, name: "audit-log-maxsize", value: "100", breaks: breaks, variables: variable("audit_log_maxsize", "100", "megabytes")},
+			variables: variable("audit_log_path", auditLogFile, "in the container; audit_log_hostpath is the host's directory"), words: auditWords},
+		{component: node.APIServer, name: "audit-policy-file", value: auditPolicyFile, also: auditing, touches: touchAudit, breaks: breaks,
+			variables: variable("audit_policy_file", auditPolicyFile, "audit_policy_custom_rules replaces Kubespray's own policy"), words: auditWords},
+		{component: node.APIServer, name: "audit-log-maxage", value: auditMaxAge, breaks: "logs older than that are removed", variables: variable("audit_log_maxage", auditMaxAge, "days")},
+		{component: node.APIServer, name: "audit-log-maxbackup", value: auditMaxBackup, also: auditRoom, touches: touchAudit, breaks: breaks, variables: variable("audit_log_maxbackups", auditMaxBackup, "the default was 1 before 2.22"), words: auditWords},
+		{component: node.APIServer, name: "audit-log-maxsize", value: auditMaxSize, also: auditRoom, touches: touchAudit, breaks: breaks, variables: variable("audit_log_maxsize", auditMaxSize, "megabytes"), words: auditWords},
 	}
+}
+
+var auditWords = words{
+	guard: "twice of what the logs may take is free; the policy is one that the API server starts with; directories are mounted, never single files, which cannot be rotated; the API server runs as root",
+	proof: "a request with a mark of its own is in the log on this node",
+	undo:  "the log stays",
 }
 
 // auditing makes audit logging complete: policy, log, rotation and the two
@@ -51,21 +61,103 @@ func auditing(c *attempt) error {
 	if !ok {
 		return errors.New("audit logging outside a manifest")
 	}
+	if why := rootless(pod); why != "" {
+		return errors.New(why)
+	}
 	if err := auditPolicyMount(c, pod); err != nil {
 		return err
 	}
-	if value, set := pod.flag("audit-log-path"); !set || value == auditLogFile {
-		if err := auditLogMount(c, pod); err != nil {
-			return err
-		}
-		pod.setIfMissing("audit-log-path", auditLogFile)
+	pod.setIfMissing("audit-log-path", auditLogFile)
+	log, _ := pod.flag("audit-log-path")
+	if log == "-" {
+		return nil // standard output: the container runtime keeps and rotates it
 	}
-	if value, _ := pod.flag("audit-log-path"); value != "-" {
-		pod.setIfMissing("audit-log-maxage", "30")
-		pod.setIfMissing("audit-log-maxbackup", "10")
-		pod.setIfMissing("audit-log-maxsize", "100")
+	if err := auditLogMount(c, pod, path.Dir(log)); err != nil {
+		return err
+	}
+	pod.setIfMissing("audit-log-maxage", auditMaxAge)
+	pod.setIfMissing("audit-log-maxbackup", auditMaxBackup)
+	pod.setIfMissing("audit-log-maxsize", auditMaxSize)
+	return auditRoom(c)
+}
+
+// auditRoom refuses a log that could fill the node: twice of what it may grow to
+// must be free. Nothing is asked for while no log is written to a file.
+func auditRoom(c *attempt) error {
+	pod, ok := c.place.(*podPlace)
+	if !ok || c.free == nil {
+		return nil
+	}
+	log, set := pod.flag("audit-log-path")
+	if !set || log == "-" {
+		return nil
+	}
+	dir, _, ok := pod.hostPath(path.Dir(log))
+	if !ok {
+		return nil // inside the container; the log itself is a finding
+	}
+	most, err := auditMost(pod)
+	if err != nil {
+		return err
+	}
+	for onDisk(c.tx.fsys, dir) != nil && dir != "/" {
+		dir = path.Dir(dir)
+	}
+	free, err := c.free(dir)
+	switch {
+	case err != nil:
+		return fmt.Errorf("the room for audit logs cannot be told: %w", err)
+	case free/2 < most:
+		return fmt.Errorf("audit logs may take %d MB, and twice that is not free below %s, where %d MB are", most>>20, dir, free>>20)
 	}
 	return nil
+}
+
+// onDisk is nil for what exists on the node, planned directories aside.
+func onDisk(fsys fs.FS, dir string) error {
+	_, err := fs.Stat(fsys, node.Name(dir))
+	return err
+}
+
+// auditMost is how many bytes the log may grow to: the file that is written and
+// the rotated ones. 0 backups means that none is ever removed.
+func auditMost(pod *podPlace) (uint64, error) {
+	number := func(name, standard string) (uint64, error) {
+		value, set := pod.flag(name)
+		if !set {
+			value = standard
+		}
+		n, err := strconv.ParseUint(value, 10, 31)
+		if err != nil || n == 0 {
+			return 0, fmt.Errorf("--%s=%s sets no limit to the audit logs", name, value)
+		}
+		return n, nil
+	}
+	backups, err := number("audit-log-maxbackup", auditMaxBackup) // which comes along where it is not set
+	if err != nil {
+		return 0, err
+	}
+	size, err := number("audit-log-maxsize", "100") // its default
+	if err != nil {
+		return 0, err
+	}
+	return (backups + 1) * size << 20, nil
+}
+
+// touchAudit says how much of the disk the log may take.
+func touchAudit(c *attempt) []string {
+	if c.free == nil {
+		return nil
+	}
+	dir := auditLogDir
+	for onDisk(c.tx.fsys, dir) != nil && dir != "/" {
+		dir = path.Dir(dir)
+	}
+	free, err := c.free(dir)
+	if err != nil {
+		return nil
+	}
+	return []string{fmt.Sprintf("disk: %d MB are free below %s", free>>20, dir)}
 }
 
 func (p *podPlace) setIfMissing(name, value string) {
@@ -103,8 +195,13 @@ func auditPolicyMount(c *attempt, pod *podPlace) error {
 	return nil
 }
 
-func auditLogMount(c *attempt, pod *podPlace) error {
-	host, err := pod.ensureMount(mount{name: "audit-logs", hostPath: auditLogDir, mountPath: path.Dir(auditLogFile), hostPathType: "DirectoryOrCreate"})
+// auditLogMount keeps the log on the host. A path of somebody's own that is not
+// mounted is a log inside the container, lost with it.
+func auditLogMount(c *attempt, pod *podPlace, dir string) error {
+	if _, _, mounted := pod.hostPath(dir); !mounted && strings.Count(dir, "/") < 3 {
+		return fmt.Errorf("the log would be written to %s of the container, which is too high up to mount something over it: give --audit-log-path a directory of its own", dir)
+	}
+	host, err := pod.ensureMount(mount{name: "audit-logs", hostPath: auditLogDir, mountPath: dir, hostPathType: "DirectoryOrCreate"})
 	if err != nil {
 		return err
 	}

@@ -186,7 +186,7 @@ func TestVersions(t *testing.T) {
 		{reason: "kubelet-https is never set", version: "1.18.9", check: https, state: Manual},
 		{reason: "a plugin that the release does not have", version: "1.20.7", check: deny, state: Manual},
 		{reason: "a plugin that it has", version: "1.21.5", check: deny, state: Planned, contains: "=NodeRestriction,DenyServiceExternalIPs"},
-		{reason: "a plugin that a benchmark wants off stays on", version: "1.24.6", check: notDeny, add: "--enable-admission-plugins=DenyServiceExternalIPs", state: Manual},
+		{reason: "a plugin that a benchmark wants off stays on", version: "1.24.6", check: notDeny, add: "--enable-admission-plugins=DenyServiceExternalIPs", state: Never},
 		{reason: "a plugin that is disabled is not enabled as well", version: "1.34.4", check: deny, add: "--disable-admission-plugins=DenyServiceExternalIPs,X", state: Planned, contains: "--disable-admission-plugins=X\n"},
 		{reason: "a list that the release would not start with is not extended", version: "1.25.6", check: deny, add: "--enable-admission-plugins=PodSecurityPolicy", state: Manual},
 	}
@@ -328,10 +328,10 @@ func TestEnvFlag(t *testing.T) {
 
 func TestValidElements(t *testing.T) {
 	allowed := splitList(tlsSuites + ",TLS_RSA_WITH_AES_128_GCM_SHA256")
-	got, err := validElements(splitList(tlsSuites), allowed, splitList("TLS_RSA_WITH_AES_128_GCM_SHA256,TLS_BAD"))
-	want := "TLS_RSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"
+	got, err := validElements(splitList(tlsSuites), allowed, splitList("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,TLS_BAD,TLS_RSA_WITH_AES_128_GCM_SHA256"))
+	want := "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"
 	if err != nil || strings.Join(got, ",") != want {
-		t.Errorf("what is set and allowed stays, HTTP/2's suites come along: %v, %v", got, err)
+		t.Errorf("what is set, allowed and strong stays, HTTP/2's suites come along: %v, %v", got, err)
 	}
 	if _, err := validElements(splitList(tlsSuites), []string{"TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"}, nil); err == nil {
 		t.Error("a list without HTTP/2's suites is accepted")

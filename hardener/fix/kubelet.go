@@ -21,42 +21,70 @@ func kubeletRules() []rule {
 	}
 	with := func(r rule, change func(*rule)) rule { change(&r); return r }
 	return []rule{
-		with(set("anonymous-auth", "false", "scrapers of port 10250 that have no credentials"), func(r *rule) { r.also = webhookAuthentication }),
+		with(set("anonymous-auth", "false", "scrapers of port 10250 that have no credentials"), func(r *rule) {
+			r.also = webhookAuthentication
+			r.words = words{guard: "webhook authentication is on first", proof: "logs, exec and kubectl top work"}
+		}),
 		with(set("authorization-mode", "Webhook", "what the API server's kubelet client may do is asked for: without rights, logs and exec are refused",
 			Variable{Name: "kubelet_authorization_mode_webhook", Value: "true", Since: "2.12"},
 			Variable{Name: "kubelet_authentication_token_webhook", Value: "true", Since: "2.12"}),
-			func(r *rule) { r.also = webhookAuthentication }),
+			func(r *rule) {
+				r.also = webhookAuthentication
+				r.words = words{guard: "webhook authentication is set with it; the API server's kubelet client may get nodes/proxy, nodes/log and nodes/stats", proof: "logs, exec and kubectl top work"}
+			}),
 		{component: node.Kubelet, name: "client-ca-file", state: Manual, reason: "Kubespray sets it; a wrong path and the kubelet does not start",
 			breaks: "logs and exec, when the file is not the authority of the API server's kubelet client"},
-		set("read-only-port", "0", "monitoring agents that read port 10255 without credentials", Variable{Name: "kube_read_only_port", Value: "0", Since: "2.12"}),
+		with(set("read-only-port", "0", "monitoring agents that read port 10255 without credentials", Variable{Name: "kube_read_only_port", Value: "0", Since: "2.12"}),
+			func(r *rule) {
+				r.touches, r.words.proof = connected(10255, "the kubelet's read-only port"), "port 10255 is closed"
+			}),
 		set("streaming-connection-idle-timeout", "4h0m0s", "nothing: four hours is the default; shorter values cut idle exec and port-forward sessions",
 			Variable{Name: "kubelet_streaming_connection_idle_timeout", Value: `"4h0m0s"`, Since: "2.19"}),
 		with(set("protect-kernel-defaults", "true", "a node whose kernel settings are not made permanent does not come back after a reboot",
 			Variable{Name: "kubelet_protect_kernel_defaults", Value: "true", Since: "2.14", Note: "writes the sysctls as well"}),
-			func(r *rule) { r.guard, r.also = kernelOverridden, persistKernel }),
+			func(r *rule) {
+				r.guard, r.also = kernelOverridden, persistKernel
+				r.words = words{
+					guard: "the six kernel settings are made permanent first, no later file sets them otherwise, and they are in force now",
+					proof: "the settings are the same after sysctl --system; at the next reboot the kubelet starts",
+					undo:  "the kernel settings stay: they are what the kubelet sets itself otherwise",
+				}
+			}),
 		set("make-iptables-util-chains", "true", "networks that document false", Variable{Name: "kubelet_make_iptables_util_chains", Value: "true", Since: "2.19"}),
 		{component: node.Kubelet, name: "hostname-override", state: Never, risk: RiskCluster,
 			reason: "Kubespray always sets it to the inventory's name, which is the Node's",
 			breaks: "the kubelet asks for a Node of another name than its certificate: NotReady, and its pods are evicted"},
-		{component: node.Kubelet, name: "event-qps", state: "", value: "50", guard: eventRate, reason: "the kubelet's own default",
+		{component: node.Kubelet, name: "event-qps", value: "50", meets: eventRate,
+			reason: "the kubelet's own default; 0 is not unlimited but 5 events a second, so a profile that wants 0 is not followed and a positive rate is never lowered",
 			breaks: restartKubelet, variables: []Variable{{Name: "kubelet_event_record_qps", Value: "50", Since: "2.15"}}},
 		servingCertificate("tls-cert-file"), servingCertificate("tls-private-key-file"),
 		with(set("rotate-certificates", "true", "nothing", Variable{Name: "kubelet_rotate_certificates", Value: "true", Since: "2.12"}),
-			func(r *rule) { r.guard = embeddedCertificate }),
+			func(r *rule) {
+				r.guard = embeddedCertificate
+				r.words.guard = "kubelet.conf names its certificate's file and does not hold it"
+			}),
 		set("RotateKubeletServerCertificate", "true", "nothing: the gate is on by default",
 			Variable{Name: "kubelet_feature_gates", Value: `["RotateKubeletServerCertificate=true"]`, Since: "2.20", Note: "replaces kube_feature_gates"}),
-		with(set("tls-cipher-suites", tlsSuites, "clients of the kubelet without ECDHE and AES-GCM", tlsVariables()...), func(r *rule) { r.guard = tls13Only }),
+		cipherSuites(node.Kubelet, joinReason("clients of the kubelet without ECDHE and AES-GCM", restartKubelet)),
+		minVersion(node.Kubelet),
 		with(set("pod-max-pids", strconv.Itoa(minPodPids), "pods that need more processes, at their next start: thread creation fails",
 			Variable{Name: "kubelet_pod_pids_limit", Value: strconv.Itoa(minPodPids), Since: "2.20"}),
-			func(r *rule) { r.risk, r.from, r.accept = RiskWorkload, "1.20", positive }),
+			func(r *rule) {
+				r.risk, r.accept = RiskWorkload, positive
+				r.words = words{guard: "no pod comes near a quarter of the limit (pids.current)", proof: "the largest pods start anew, and pids.events counts nothing", undo: "pods keep the limit until they are made anew"}
+			}),
 		with(set("seccomp-default", "true", "containers that need a system call outside the runtime's profile, at their next start",
 			Variable{Name: "kubelet_seccomp_default", Value: "true", Since: "2.20"}),
-			func(r *rule) { r.risk, r.from, r.accept = RiskWorkload, "1.25", is("true") }),
+			func(r *rule) {
+				r.risk, r.accept = RiskWorkload, is("true")
+				r.words = words{guard: "tried on one node; workloads that cannot do with it say seccompProfile: Unconfined", proof: "a sample of pods is made anew there, and the kernel log has no SECCOMP line", undo: "pods keep the profile until they are made anew"}
+			}),
 		{component: node.Kubelet, name: "IPAddressDeny", state: Never, risk: RiskCluster,
 			reason:    "no flag or field of the kubelet: with the flag it does not start; the directive belongs into its systemd unit",
 			breaks:    "the kubelet's own traffic: load balancer, DNS, probes",
 			variables: []Variable{{Name: "kubelet_systemd_hardening", Value: "true", Since: "2.20", Note: "with kubelet_secure_addresses naming every address in use"}}},
 		{component: node.Proxy, name: "metrics-bind-address", state: Manual, reason: "kube-proxy reads it from the cluster's ConfigMap kube-proxy, not from this node",
+			words:     words{judged: "the verdict is by kube-proxy's own configuration, which kube-bench does not read"},
 			breaks:    "Prometheus that scrapes port 10249",
 			variables: []Variable{{Name: "kube_proxy_metrics_bind_address", Value: "127.0.0.1:10249", Since: "2.12"}}},
 	}
@@ -94,13 +122,8 @@ func webhookAuthentication(c *attempt) error {
 }
 
 // eventRate never lowers the rate: older profiles demand 0 as "everything", which
-// is client-go's default of 5 a second, below the kubelet's 50.
-func eventRate(c *attempt) string {
-	if c.item.Compare.Op == "eq" {
-		return "this profile wants 0, which is not unlimited but 5 events a second, fewer than the default of 50: the rate is never lowered"
-	}
-	return ""
-}
+// is client-go's default of 5 a second, below the kubelet's 50. Not set, it is 50.
+func eventRate(value string, set bool) bool { return !set || positive(value, set) }
 
 // embeddedCertificate looks for a client certificate inside the kubeconfig: it
 // would not be used any more once rotated.

@@ -3,6 +3,7 @@ package fix
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -79,6 +80,45 @@ func (k *kubeletPlace) envFlag(name string) (value string, set bool) {
 	}
 	return value, set
 }
+
+// written are the flags in environment files that change; a setting of the
+// configuration file is none.
+func (k *kubeletPlace) written() []string {
+	var out []string
+	for _, f := range k.all() {
+		for _, e := range k.env {
+			was, had := envFlag(e.was, f.name)
+			if is, has := envFlag(e.data, f.name); has && (!had || was != is) {
+				out = append(out, f.name)
+			}
+		}
+	}
+	return unique(out)
+}
+
+func (k *kubeletPlace) all() []setFlag {
+	var names []string
+	for _, e := range k.env {
+		for line := range strings.SplitSeq(string(e.data), "\n") {
+			if comment(line) {
+				continue
+			}
+			for _, m := range anyFlag.FindAllStringSubmatch(line, -1) {
+				names = append(names, strings.ReplaceAll(m[1], "_", "-"))
+			}
+		}
+	}
+	var out []setFlag
+	for _, name := range unique(names) {
+		if value, set := k.envFlag(name); set {
+			out = append(out, setFlag{name, value})
+		}
+	}
+	return out
+}
+
+// anyFlag finds flags in an environment file.
+var anyFlag = regexp.MustCompile(`(?:^|[\s"'=])--([a-z][A-Za-z0-9_-]*)`)
 
 func (k *kubeletPlace) set(s profile.Setting, value string) error {
 	if gate, ok := strings.CutPrefix(s.Path, featureGates); ok {

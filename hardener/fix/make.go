@@ -22,6 +22,7 @@ type planner struct {
 	rules []rule
 	ws    *workspace
 	plan  Plan
+	known map[string]knownFlags // by component
 }
 
 // Make decides about every finding and collects the changes. It reads the node
@@ -37,7 +38,7 @@ func Make(in Input) (Plan, error) {
 	if riskRank(in.MaxRisk) < 0 {
 		return Plan{}, fmt.Errorf("fix: unknown risk %q", in.MaxRisk)
 	}
-	p := &planner{in: in, rules: allRules(), ws: &workspace{fsys: in.FS, edits: map[string]edit{}, known: newMemory()}, plan: Plan{Decisions: map[string]Decision{}}}
+	p := &planner{in: in, rules: allRules(), ws: &workspace{fsys: in.FS, edits: map[string]edit{}, known: newMemory()}, plan: Plan{Decisions: map[string]Decision{}}, known: map[string]knownFlags{}}
 	for _, f := range in.Findings {
 		if f.Check == nil {
 			return Plan{}, fmt.Errorf("fix: finding without a check in %s", f.Target)
@@ -103,7 +104,7 @@ func (p *planner) decide(f Finding) Decision {
 			return p.decideSettings(f, settings)
 		}
 	}
-	return p.decideText(f, settings)
+	return p.decideText(f)
 }
 
 // isSetting reports what a component's configuration holds: flags, and fields
@@ -149,6 +150,8 @@ func (p *planner) decideSettings(f Finding, settings []profile.Setting) Decision
 			return Decision{State: Manual, Reason: fmt.Sprintf("nothing is known here about what changing %s of %s can break, so it is left to a person", k.setting.Name, k.setting.Component)}
 		case k.rule.state != "":
 			return k.rule.decision(k.rule.state, k.rule.reason)
+		case k.rule.unless != nil && k.rule.unless(k.item) != "":
+			return k.rule.refused(k.rule.unless(k.item))
 		}
 	}
 	component := picks[0].setting.Component
@@ -186,17 +189,24 @@ func (p *planner) place(component string, comp node.Component, tx *workspace) (p
 // change satisfies the items on a copy of the plan and keeps it when all went
 // well and the risk allows.
 func (p *planner) change(f Finding, picks []pick, comp node.Component, at place, tx *workspace) (Decision, error) {
-	todo := choose(picks, at, f.Check.Tests.BinOp == "or")
+	on := func(k pick, tx *workspace) *attempt {
+		return &attempt{facts: p.in.Facts, component: comp, tx: tx, place: at, setting: k.setting, item: k.item, free: p.in.FreeBytes}
+	}
+	or := f.Check.Tests.BinOp == "or"
+	todo := choose(picks, func(k pick) bool { return k.holds(on(k, tx)) }, or)
 	risk, first := RiskRestart, picks[0].rule
+	var touches []string
 	for _, k := range todo {
-		c := &attempt{facts: p.in.Facts, component: comp, tx: tx, place: at, setting: k.setting, item: k.item}
-		v, set := at.get(k.setting)
-		if done := holds(k.item, k.rule, v, set); k.rule.guard != nil && (!done || k.rule.also != nil) {
+		c := on(k, tx)
+		if done := k.holds(c); k.rule.guard != nil && (!done || k.rule.also != nil) {
 			if why := k.rule.guard(c); why != "" {
-				return k.rule.decision(Manual, why), nil
+				return k.rule.refused(why), nil
 			}
 		}
-		if why, err := p.satisfy(k, at); err != nil {
+		if k.rule.touches != nil {
+			touches = append(touches, k.rule.touches(c)...)
+		}
+		if why, err := k.satisfy(c); err != nil {
 			return Decision{}, err
 		} else if why != "" {
 			return k.rule.decision(Manual, why), nil
@@ -210,16 +220,19 @@ func (p *planner) change(f Finding, picks []pick, comp node.Component, at place,
 			risk = k.rule.riskOf()
 		}
 	}
+	if why := p.refuseFlags(picks[0].setting.Component, at); why != "" && len(at.changes()) > 0 {
+		return first.decision(Manual, why), nil
+	}
 	if err := at.apply(tx); err != nil {
 		return Decision{}, err
 	}
 	for _, k := range todo {
-		if !satisfied(k, picks, at, f.Check.Tests.BinOp == "or") {
+		if !slices.ContainsFunc(alternatives(k, picks, or), func(k pick) bool { return k.holds(on(k, tx)) }) {
 			return k.rule.decision(Manual, "no value was found that satisfies the check"), nil
 		}
 	}
 	d := first.decision(Planned, "")
-	d.Risk = risk
+	d.Risk, d.Touches = risk, unique(touches)
 	if paths := tx.changed(p.ws); len(paths) > 0 {
 		d.Paths, d.Diff = paths, p.diffBetween(p.ws, tx, paths)
 		d.Reason = joinReason(strings.Join(at.changes(), "; ")+" in "+at.file(), first.reason)
@@ -242,48 +255,62 @@ func (p *planner) pristine() *workspace {
 // heldBefore reports that the items hold on the node as it is, not only once the
 // rest of the plan is made.
 func (p *planner) heldBefore(todo []pick, component string, comp node.Component) bool {
-	at, err := p.place(component, comp, p.pristine())
+	tx := p.pristine()
+	at, err := p.place(component, comp, tx)
 	if err != nil {
 		return true
 	}
 	for _, k := range todo {
-		if v, set := at.get(k.setting); !holds(k.item, k.rule, v, set) {
+		if !k.holds(&attempt{facts: p.in.Facts, component: comp, tx: tx, place: at, setting: k.setting, item: k.item}) {
 			return false
 		}
 	}
 	return true
 }
 
+// holds reports that an item is satisfied by the place as it is now.
+func (k pick) holds(c *attempt) bool {
+	if k.rule.instead != nil && k.rule.instead.holds(c) {
+		return true
+	}
+	value, set := c.place.get(k.setting)
+	return holds(k.item, k.rule, value, set)
+}
+
 // satisfy sets or removes one setting, unless its item already holds.
-func (p *planner) satisfy(k pick, at place) (why string, err error) {
-	current, set := at.get(k.setting)
-	if holds(k.item, k.rule, current, set) {
+func (k pick) satisfy(c *attempt) (why string, err error) {
+	if k.holds(c) {
 		return "", nil
 	}
+	if k.rule.instead != nil {
+		return "", k.rule.instead.make(c)
+	}
+	current, set := c.place.get(k.setting)
 	value, remove, err := derive(k.item, k.rule, current, set)
 	if err != nil {
 		return err.Error(), nil
 	}
 	if remove {
 		if !set {
-			return fmt.Sprintf("%s is not set in %s", k.setting.Name, at.file()), nil
+			return fmt.Sprintf("%s is not set in %s", k.setting.Name, c.place.file()), nil
 		}
-		return "", at.remove(k.setting)
+		return "", c.place.remove(k.setting)
 	}
-	if why := k.rule.version(p.in.Facts.Kubernetes.Version); why != "" {
+	// A field of a file goes by its flag's name; removing is always possible.
+	if why := notIn(c.facts.Kubernetes.Version, k.setting.Component, flagLimit, k.rule.name); why != "" {
 		return why, nil
 	}
-	return "", at.set(k.setting, value)
+	return "", c.place.set(k.setting, value)
 }
 
 // choose is the items to work on: all of them, or for an `or` the one that holds
 // already or else the first that sets a value rather than removes it.
-func choose(picks []pick, at place, or bool) []pick {
+func choose(picks []pick, done func(pick) bool, or bool) []pick {
 	if !or || len(picks) < 2 {
 		return picks
 	}
 	for _, k := range picks {
-		if v, set := at.get(k.setting); holds(k.item, k.rule, v, set) {
+		if done(k) {
 			return []pick{k}
 		}
 	}
@@ -295,16 +322,13 @@ func choose(picks []pick, at place, or bool) []pick {
 	return picks[:1]
 }
 
-// satisfied reports that an item holds after the change or, for an `or`, another
-// one in its place: what a list must not have may leave nothing of the list.
-func satisfied(k pick, picks []pick, at place, or bool) bool {
-	if !or {
-		picks = []pick{k}
+// alternatives are what may hold in the place of an item: for an `or` any of
+// them, because what a list must not have may leave nothing of the list.
+func alternatives(k pick, picks []pick, or bool) []pick {
+	if or {
+		return picks
 	}
-	return slices.ContainsFunc(picks, func(k pick) bool {
-		v, set := at.get(k.setting)
-		return holds(k.item, k.rule, v, set)
-	})
+	return []pick{k}
 }
 
 // keep takes tx over as the plan when the risk allows.
@@ -345,6 +369,14 @@ func unchangedReason(at place, comp node.Component) string {
 
 func joinReason(parts ...string) string {
 	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), ": ")
+}
+
+// refused is the decision about what unless or guard keeps from being made.
+func (r rule) refused(why string) Decision {
+	if r.refusal != "" {
+		return r.decision(r.refusal, why)
+	}
+	return r.decision(Manual, why)
 }
 
 func (r rule) decision(state State, reason string) Decision {

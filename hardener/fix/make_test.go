@@ -28,7 +28,14 @@ func TestMakeSettings(t *testing.T) {
 		{reason: "profiling is switched off in place", check: flagCheck("apiserver", "eq", "--profiling", "", "false", true), state: Planned,
 			contains: map[string][]string{"etc/kubernetes/manifests/kube-apiserver.yaml": {"    - --profiling=false\n"}},
 			absent:   map[string][]string{"etc/kubernetes/manifests/kube-apiserver.yaml": {"True\n    - --proxy"}}},
-		{reason: "an anonymous API server is explained, not changed", check: flagCheck("apiserver", "eq", "--anonymous-auth", "", "false", true), state: Never, why: "never set"},
+		{reason: "anonymous requests are limited to the health endpoints, never ended by the flag", check: flagCheck("apiserver", "eq", "--anonymous-auth", "", "false", true), state: Planned,
+			contains: map[string][]string{
+				"etc/kubernetes/manifests/kube-apiserver.yaml": {
+					"    - --authentication-config=/etc/kubernetes/authentication/apiserver-authentication-config.yaml\n",
+					"    - mountPath: /etc/kubernetes/authentication\n      name: authentication-config\n      readOnly: true\n",
+					"  - hostPath:\n      path: /etc/kubernetes/authentication\n      type: Directory\n    name: authentication-config\n"},
+				"etc/kubernetes/authentication/apiserver-authentication-config.yaml": {"apiVersion: apiserver.config.k8s.io/v1\n", "  - path: /healthz\n"}},
+			absent: map[string][]string{"etc/kubernetes/manifests/kube-apiserver.yaml": {"anonymous-auth"}}},
 		{reason: "an unknown flag is left to a person", check: flagCheck("apiserver", "eq", "--what-is-this", "", "1", true), state: Manual, why: "nothing is known"},
 		{reason: "a bind address takes the probes along", check: flagCheck("controllermanager", "eq", "--bind-address", "", "127.0.0.1", true), state: Planned,
 			contains: map[string][]string{"etc/kubernetes/manifests/kube-controller-manager.yaml": {
@@ -81,7 +88,49 @@ func TestMakeSettings(t *testing.T) {
 			edit: func(f map[string]string) { f["etc/sysctl.d/zzz.conf"] = "kernel.panic=0\n" }},
 		{reason: "or the kernel has others now", check: flagCheck("kubelet", "eq", "--protect-kernel-defaults", "{.protectKernelDefaults}", "true", true), state: Manual, why: "kernel.panic is 0 now",
 			edit: func(f map[string]string) { f["proc/sys/kernel/panic"] = "0\n" }},
-		{reason: "the event rate is never lowered", check: flagCheck("kubelet", "eq", "--event-qps", "{.eventRecordQPS}", "0", true), state: Manual, why: "never lowered"},
+		{reason: "an event rate that is positive is never lowered", check: flagCheck("kubelet", "eq", "--event-qps", "{.eventRecordQPS}", "0", true), state: Manual, why: "already says so",
+			edit: func(f map[string]string) {
+				const c = "etc/kubernetes/kubelet-config.yaml"
+				f[c] = strings.Replace(f[c], "eventRecordQPS: -5", "eventRecordQPS: 5", 1)
+			}},
+		{reason: "one of 0 is none", check: flagCheck("kubelet", "gte", "--event-qps", "{.eventRecordQPS}", "0", true), state: Planned,
+			edit: func(f map[string]string) {
+				const c = "etc/kubernetes/kubelet-config.yaml"
+				f[c] = strings.Replace(f[c], "eventRecordQPS: -5", "eventRecordQPS: 0", 1)
+			},
+			contains: map[string][]string{"etc/kubernetes/kubelet-config.yaml": {"eventRecordQPS: 50\n"}}},
+		{reason: "a minimum version of TLS, when a profile asks for one", check: flagCheck("apiserver", "eq", "--tls-min-version", "", "VersionTLS12", true), state: Planned,
+			contains: map[string][]string{"etc/kubernetes/manifests/kube-apiserver.yaml": {"    - --tls-min-version=VersionTLS12\n"}}},
+		{reason: "is never lowered", check: flagCheck("apiserver", "eq", "--tls-min-version", "", "VersionTLS12", true), state: Manual, why: "already says so",
+			edit: func(f map[string]string) {
+				const m = "etc/kubernetes/manifests/kube-apiserver.yaml"
+				f[m] = strings.Replace(f[m], "    - --tls-private", "    - --tls-min-version=VersionTLS13\n    - --tls-private", 1)
+			}},
+		{reason: "suites that Go calls insecure go, though a profile allows them", state: Planned,
+			check: flagCheck("apiserver", "valid_elements", "--tls-cipher-suites", "", tlsSuites+",TLS_RSA_WITH_AES_128_GCM_SHA256", true),
+			edit: func(f map[string]string) {
+				const m = "etc/kubernetes/manifests/kube-apiserver.yaml"
+				f[m] = strings.Replace(f[m], "    - --tls-private", "    - --tls-cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_RSA_WITH_AES_128_GCM_SHA256\n    - --tls-private", 1)
+			},
+			contains: map[string][]string{"etc/kubernetes/manifests/kube-apiserver.yaml": {"    - --tls-cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256\n"}}},
+		{reason: "how many finished pods to keep is left to a person", check: flagCheck("controllermanager", "", "--terminated-pod-gc-threshold", "", "", true), state: Manual, why: "12500 is in force"},
+		{reason: "AlwaysAllow is explained", check: flagCheck("apiserver", "nothave", "--authorization-mode", "", "AlwaysAllow", true), state: Never, why: "denied at once"},
+		{reason: "a log of somebody's own that is lost with the container is mounted", check: flagCheck("apiserver", "", "--audit-log-path", "", "", true), state: Planned,
+			edit: func(f map[string]string) {
+				const m = "etc/kubernetes/manifests/kube-apiserver.yaml"
+				f[m] = strings.Replace(f[m], "    - --authorization", "    - --audit-log-path=/srv/log/audit/a.log\n    - --authorization", 1)
+			},
+			contains: map[string][]string{"etc/kubernetes/manifests/kube-apiserver.yaml": {"    - mountPath: /srv/log/audit\n      name: audit-logs\n"}}},
+		{reason: "but nothing is mounted over the container's /var/log", check: flagCheck("apiserver", "", "--audit-log-path", "", "", true), state: Manual, why: "too high up",
+			edit: func(f map[string]string) {
+				const m = "etc/kubernetes/manifests/kube-apiserver.yaml"
+				f[m] = strings.Replace(f[m], "    - --authorization", "    - --audit-log-path=/var/log/a.log\n    - --authorization", 1)
+			}},
+		{reason: "a server that is not root cannot read what comes along", check: flagCheck("apiserver", "", "--audit-log-path", "", "", true), state: Manual, why: "does not run as root",
+			edit: func(f map[string]string) {
+				const m = "etc/kubernetes/manifests/kube-apiserver.yaml"
+				f[m] = strings.Replace(f[m], "  securityContext:\n", "  securityContext:\n    runAsUser: 2000\n", 1)
+			}},
 		{reason: "the name of a node stays", check: flagCheck("kubelet", "", "--hostname-override", "", "", false), state: Never},
 		{reason: "a list of suites in the kubelet's file", state: Planned,
 			check:    flagCheck("kubelet", "valid_elements", "--tls-cipher-suites", "{range .tlsCipherSuites[:]}{}{','}{end}", tlsSuites, true),

@@ -64,6 +64,14 @@ type Input struct {
 	// Failed has the reason why groups failed on this node before, by their
 	// Digest. They are shown, not made.
 	Failed map[string]string
+
+	// KnownFlags, when set, is asked which flags a component's own program
+	// knows, by name without dashes, before one is written; an error keeps the
+	// flag from being written. It is asked once for each component.
+	KnownFlags func(component string) (map[string]bool, error)
+	// FreeBytes, when set, is asked for the room in bytes that is free on the
+	// file system of an existing directory, given as an absolute path.
+	FreeBytes func(path string) (uint64, error)
 }
 
 // Plan is the outcome: changes grouped by component, safest first, and one
@@ -133,8 +141,9 @@ type Decision struct {
 	State     State      `json:"state"`
 	Risk      Risk       `json:"risk,omitempty"`
 	Reason    string     `json:"reason,omitempty"`
-	Breaks    string     `json:"breaks,omitempty"` // what the fix, or its naive form, can break
-	Paths     []string   `json:"paths,omitempty"`  // files that it changes
+	Breaks    string     `json:"breaks,omitempty"`  // what the fix, or its naive form, can break
+	Touches   []string   `json:"touches,omitempty"` // what on this node it would disturb, as far as its tree shows
+	Paths     []string   `json:"paths,omitempty"`   // files that it changes
 	Diff      string     `json:"diff,omitempty"`
 	Variables []Variable `json:"variables,omitempty"`
 }

@@ -90,6 +90,32 @@ func (p *podPlace) flag(name string) (string, bool) {
 	return p.manifest.flag(name)
 }
 
+func (p *podPlace) written() []string {
+	var out []string
+	for _, name := range sortedKeys(p.change.flags) {
+		if p.change.flags[name] != nil {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+func (p *podPlace) all() []setFlag {
+	names := p.written()
+	for _, a := range p.manifest.arguments() {
+		if name := flagName(a.text); name != "" {
+			names = append(names, name)
+		}
+	}
+	var out []setFlag
+	for _, name := range unique(names) {
+		if value, set := p.flag(name); set {
+			out = append(out, setFlag{name, value})
+		}
+	}
+	return out
+}
+
 func (p *podPlace) set(s profile.Setting, value string) error {
 	p.change.flags[s.Name] = &value
 	return nil

@@ -21,25 +21,56 @@ type rule struct {
 	name      string // profile.Setting.Name
 	element   string // of a list (an admission plugin): what the item asks about; empty matches all
 
-	state  State // Never or Manual: decided here and now
-	risk   Risk  // RiskRestart when empty
+	what   string // in our own words, where no setting stands for it
+	state  State  // Never or Manual: decided here and now
+	risk   Risk   // RiskRestart when empty
 	reason string
 	breaks string
 
 	value  string // what to set, where the item asks for presence only or has no safe value
 	remove bool   // only ever removed, never set
-	from   string // first Kubernetes release that knows it
-	gone   string // first release that refuses to start with it
 
 	// accept adds to the item: the value must pass this as well. It is for items
 	// that only look for presence.
 	accept func(value string, set bool) bool
+	// meets takes the place of the item, whose wish is not followed.
+	meets func(value string, set bool) bool
+	// unless says why an item that asks for something else than the others about
+	// this setting is not followed, "" when it is.
+	unless func(profile.TestItem) string
 	// guard says why the change is not made here, "" to go on.
 	guard func(*attempt) string
+	// refusal is the state of what unless and guard keep from being made; Manual
+	// when empty.
+	refusal State
+	// instead answers the item by another setting: holds says whether that is so,
+	// make makes it so.
+	instead *detour
 	// also makes the changes that must come along.
 	also func(*attempt) error
+	// touches says what on this node the change would disturb.
+	touches func(*attempt) []string
 
 	variables []Variable
+	words     words
+}
+
+// detour is another way to what an item wants.
+type detour struct {
+	holds func(*attempt) bool
+	make  func(*attempt) error
+}
+
+// words are what the catalogue says beside reason and breaks, where it is not
+// what holds for the whole component.
+type words struct {
+	guard  string // what must hold before
+	proof  string // what shows afterwards that all is well
+	undo   string // what a rollback does not bring back at once
+	judged string // why nothing needs changing: how the verdict is found
+	more   string // what the reason says of several settings, for this one
+
+	variables []Variable // that belong to the subject, and are not offered with a finding
 }
 
 // attempt is what guards and companions work on.
@@ -50,6 +81,7 @@ type attempt struct {
 	place     place
 	setting   profile.Setting
 	item      profile.TestItem
+	free      func(path string) (uint64, error) // may be nil
 }
 
 // place is where a component keeps its settings: a static pod manifest, the
@@ -87,22 +119,6 @@ func (r rule) riskOf() Risk {
 	return r.risk
 }
 
-// version refuses to set what this Kubernetes release does not know. Removing is
-// always possible.
-func (r rule) version(running string) string {
-	switch {
-	case r.from == "" && r.gone == "":
-		return ""
-	case running == "":
-		return "the Kubernetes version is unknown, and not every release starts with --" + r.name
-	case r.from != "" && !atLeast(running, r.from):
-		return fmt.Sprintf("Kubernetes %s does not know %s yet: it came with %s", running, r.name, r.from)
-	case r.gone != "" && atLeast(running, r.gone):
-		return fmt.Sprintf("%s was removed in Kubernetes %s: the component would not start with it", r.name, r.gone)
-	}
-	return ""
-}
-
 // atLeast compares major and minor of two versions such as 1.34.4 and 1.21.
 func atLeast(version, min string) bool {
 	a, b := minor(version), minor(min)
@@ -122,7 +138,10 @@ func minor(version string) [2]int {
 
 // holds reports whether a value satisfies a test item.
 func holds(item profile.TestItem, r rule, value string, set bool) bool {
-	if r.accept != nil && !r.accept(value, set) {
+	switch {
+	case r.meets != nil:
+		return r.meets(value, set)
+	case r.accept != nil && !r.accept(value, set):
 		return false
 	}
 	if !item.Set {
@@ -178,7 +197,7 @@ func validElements(own, allowed, current []string) ([]string, error) {
 	keep := func(list []string) []string {
 		var out []string
 		for _, e := range list {
-			if slices.Contains(allowed, e) {
+			if slices.Contains(allowed, e) && !insecureSuite(e) {
 				out = append(out, e)
 			}
 		}

@@ -405,3 +405,23 @@ func TestLiveProcesses(t *testing.T) {
 		f.Close()
 	}
 }
+
+func TestFreeBytes(t *testing.T) {
+	both(t, func(t *testing.T, opts ...Option) {
+		dir := t.TempDir()
+		plant(t, dir, map[string]string{"var/log/f": "x", "link": "->/var/log"})
+		f := open(t, dir, opts...)
+		var s unix.Statfs_t
+		if err := unix.Statfs(dir, &s); err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{"/", "/var/log", "link"} { // others write to the disk too, so the whole of it is the bound
+			if free, err := f.FreeBytes(path); err != nil || free == 0 || free > s.Blocks*uint64(s.Bsize) {
+				t.Errorf("%s: %d, %v", path, free, err)
+			}
+		}
+		if _, err := f.FreeBytes("/none"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a missing directory: %v", err)
+		}
+	})
+}

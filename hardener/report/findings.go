@@ -178,6 +178,13 @@ func (p page) evidence(res Result, detail func(label, code, t string)) {
 func (p page) decision(d fix.Decision, detail func(label, code, t string)) {
 	detail("fix", ansiBlue, sentence(d))
 	detail("breaks", ansiYellow, d.Breaks)
+	for i, t := range d.Touches {
+		label := ""
+		if i == 0 {
+			label = "touches"
+		}
+		detail(label, ansiYellow, t)
+	}
 	if d.State == fix.Never {
 		return
 	}

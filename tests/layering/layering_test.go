@@ -88,7 +88,7 @@ var mayWrite = map[string]string{
 // readingSyscalls are the system calls of packages unix and syscall that change
 // nothing.
 var readingSyscalls = []string{
-	"ByteSliceToString", "Close", "FcntlInt", "Getdents", "Statfs_t", "Errno", "Fstat", "Fstatat", "Getxattr", "ENOENT", "ENOTDIR", "ELOOP", "Open", "Openat", "Openat2", "OpenHow",
+	"ByteSliceToString", "Close", "FcntlInt", "Getdents", "Statfs_t", "Errno", "Fstat", "Fstatfs", "Fstatat", "Getxattr", "ENOENT", "ENOTDIR", "ELOOP", "Open", "Openat", "Openat2", "OpenHow",
 	"Pread", "Read", "ReadDirent", "Readlink", "Readlinkat", "Stat", "Lstat", "Statfs", "Stat_t", "Timespec", "Signal", "SIGTERM",
 }
 
