@@ -93,6 +93,10 @@ func TestLimitAnonymous(t *testing.T) {
 		{reason: "a server that is not root", version: "1.34.4", state: Never, why: "not run as root", node: func(m fstest.MapFS) {
 			editFile(m, apiManifest, "  securityContext:\n", "  securityContext:\n    runAsNonRoot: true\n")
 		}},
+		{reason: "Kubespray's admission files are mounted over /etc/kubernetes", version: "1.34.4", state: Planned, why: "authentication-config=/etc/kubernetes/authentication/", node: func(m fstest.MapFS) {
+			withMount(m, "admission-control-configs", "/etc/kubernetes/admission-controls", "/etc/kubernetes", "")
+			dir(m, "etc/kubernetes/admission-controls", 0o640, 0, 0)
+		}},
 		{reason: "another file in our place", version: "1.34.4", state: Manual, why: "not in use", node: func(m fstest.MapFS) {
 			put(m, "etc/kubernetes/authentication/apiserver-authentication-config.yaml", "a: b\n", 0o600, 0, 0)
 		}},

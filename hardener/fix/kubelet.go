@@ -70,8 +70,8 @@ func kubeletRules() []rule {
 		with(set("pod-max-pids", strconv.Itoa(minPodPids), "pods that need more processes, at their next start: thread creation fails",
 			Variable{Name: "kubelet_pod_pids_limit", Value: strconv.Itoa(minPodPids), Since: "2.20"}),
 			func(r *rule) {
-				r.risk, r.accept = RiskWorkload, positive
-				r.words = words{guard: "no pod comes near a quarter of the limit (pids.current)", proof: "the largest pods start anew, and pids.events counts nothing", undo: "pods keep the limit until they are made anew"}
+				r.risk, r.accept, r.guard, r.touches = RiskWorkload, positive, crowdedPods, touchPids
+				r.words = words{guard: "no pod of the node has a quarter of the limit now (pids.current)", proof: "the largest pods start anew, and pids.events counts nothing", undo: "pods keep the limit until they are made anew"}
 			}),
 		with(set("seccomp-default", "true", "containers that need a system call outside the runtime's profile, at their next start",
 			Variable{Name: "kubelet_seccomp_default", Value: "true", Since: "2.20"}),

@@ -23,6 +23,7 @@ type kubeletPlace struct {
 	unknown  string            // fields of the file that the kubelet does not know
 	settings map[string]any    // what changed in the file, by dotted path
 	notes    map[string]string // what changed, by file
+	wrote    []string          // flags set in the environment files
 }
 
 func openKubelet(tx *workspace, comp node.Component) (*kubeletPlace, error) {
@@ -83,35 +84,28 @@ func (k *kubeletPlace) envFlag(name string) (value string, set bool) {
 
 // written are the flags in environment files that change; a setting of the
 // configuration file is none.
-func (k *kubeletPlace) written() []string {
-	var out []string
-	for _, f := range k.all() {
-		for _, e := range k.env {
-			was, had := envFlag(e.was, f.name)
-			if is, has := envFlag(e.data, f.name); has && (!had || was != is) {
-				out = append(out, f.name)
-			}
-		}
-	}
-	return unique(out)
-}
+func (k *kubeletPlace) written() []string { return k.wrote }
 
 func (k *kubeletPlace) all() []setFlag {
-	var names []string
+	var out []setFlag
+	seen := map[string]bool{}
 	for _, e := range k.env {
 		for line := range strings.SplitSeq(string(e.data), "\n") {
 			if comment(line) {
 				continue
 			}
 			for _, m := range anyFlag.FindAllStringSubmatch(line, -1) {
-				names = append(names, strings.ReplaceAll(m[1], "_", "-"))
+				name := strings.ReplaceAll(m[1], "_", "-")
+				if seen[name] {
+					continue
+				}
+				seen[name] = true
+				flag := setFlag{name: name}
+				if name == "feature-gates" {
+					flag.value, _ = k.envFlag(name)
+				}
+				out = append(out, flag)
 			}
-		}
-	}
-	var out []setFlag
-	for _, name := range unique(names) {
-		if value, set := k.envFlag(name); set {
-			out = append(out, setFlag{name, value})
 		}
 	}
 	return out
@@ -176,6 +170,7 @@ func (k *kubeletPlace) setEnv(name, value string) error {
 			return fmt.Errorf("%s: %w", e.path, err)
 		}
 		k.env[i].data = data
+		k.wrote = append(k.wrote, name)
 		k.notes[e.path] = joinNotes(k.notes[e.path], "--"+name+"="+value)
 	}
 	return nil

@@ -101,17 +101,34 @@ func (p *podPlace) written() []string {
 }
 
 func (p *podPlace) all() []setFlag {
-	names := p.written()
-	for _, a := range p.manifest.arguments() {
-		if name := flagName(a.text); name != "" {
-			names = append(names, name)
+	var out []setFlag
+	at := map[string]int{}
+	add := func(name, value string) {
+		i, seen := at[name]
+		switch {
+		case !seen:
+			at[name] = len(out)
+			out = append(out, setFlag{name, value})
+		case isListFlag(name):
+			out[i].value += "," + value
+		default:
+			out[i].value = value
 		}
 	}
-	var out []setFlag
-	for _, name := range unique(names) {
-		if value, set := p.flag(name); set {
-			out = append(out, setFlag{name, value})
+	args := p.manifest.arguments()
+	for i, a := range args {
+		name := flagName(a.text)
+		if _, changed := p.change.flags[name]; name == "" || changed {
+			continue
 		}
+		_, value, given := strings.Cut(a.text, "=")
+		if !given && i+1 < len(args) && !strings.HasPrefix(args[i+1].text, "-") {
+			value = args[i+1].text
+		}
+		add(name, value)
+	}
+	for _, name := range p.written() {
+		add(name, *p.change.flags[name])
 	}
 	return out
 }

@@ -96,7 +96,8 @@ func notIn(running, component string, kind limitKind, name string) string {
 type flagged interface {
 	// written are the flags that the change sets, by name without dashes.
 	written() []string
-	// all are the flags with their values as the change leaves them.
+	// all are the flags as the change leaves them; with their values where those
+	// are lists of plugins or gates.
 	all() []setFlag
 }
 

@@ -115,3 +115,28 @@ func TestNodeRestrictionNeedsTheNodesName(t *testing.T) {
 		t.Errorf("another name: %q because %q", d.State, d.Reason)
 	}
 }
+
+func TestPodPids(t *testing.T) {
+	limit := flagCheck("kubelet", "", "--pod-max-pids", "{.podPidsLimit}", "", true)
+	const uid = "1f2e3d4c_0000_1111_2222_333344445555"
+	for _, tt := range []struct {
+		reason, group, count string
+		state                State
+		why, touches         string
+	}{
+		{"no cgroups to see", "", "", Planned, "", ""},
+		{"a guaranteed pod, cgroup v2", "sys/fs/cgroup/kubepods.slice/kubepods-pod" + uid + ".slice", "37", Planned, "", "has 37 processes"},
+		{"a burstable pod by cgroupfs, v1", "sys/fs/cgroup/pids/kubepods/burstable/pod1f2e3d4c-0000-1111-2222-333344445555", "1024", Planned, "", "has 1024 processes"},
+		{"too many for the limit", "sys/fs/cgroup/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" + uid + ".slice", "1025", Manual, "has 1025 processes", ""},
+		{"a class of pods is no pod", "sys/fs/cgroup/kubepods.slice/kubepods-burstable.slice", "5000", Planned, "", ""},
+	} {
+		m := sampleNode(t)
+		if tt.group != "" {
+			put(m, tt.group+"/pids.current", tt.count+"\n", 0o444, 0, 0)
+		}
+		_, d := planOne(t, m, sampleFacts(false), limit)
+		if d.State != tt.state || !strings.Contains(d.Reason, tt.why) || !strings.Contains(strings.Join(d.Touches, " "), tt.touches) || (tt.touches == "") != (len(d.Touches) == 0) {
+			t.Errorf("%s: %q because %q, touches %q", tt.reason, d.State, d.Reason, d.Touches)
+		}
+	}
+}
