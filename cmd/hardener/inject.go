@@ -11,20 +11,19 @@ import (
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/txn"
 )
 
-// A program built with the tag faults writes what HARDENER_INJECT names instead
-// of what is right: the mistakes that gates are there for. The program that users
-// get cannot.
-func init() {
+// injection is what a program built with the tag faults writes instead of what is
+// right, when HARDENER_INJECT names it: the mistakes that gates are there for. The
+// program that users get has none.
+func injection() func(txn.Change) (txn.Change, error) {
 	name := os.Getenv("HARDENER_INJECT")
 	if name == "" {
-		return
+		return nil
 	}
-	i, ok := injections[name]
-	if !ok {
-		fmt.Fprintf(os.Stderr, "hardener: error: HARDENER_INJECT: no injection %q\n", name)
-		os.Exit(exitInput)
-	}
-	onDisk = func(c txn.Change) (txn.Change, error) {
+	return func(c txn.Change) (txn.Change, error) {
+		i, ok := injections[name]
+		if !ok {
+			return c, fmt.Errorf("HARDENER_INJECT: no injection %q", name)
+		}
 		if c.Kind != txn.Write || !strings.HasSuffix(c.Path, i.file) {
 			return c, nil
 		}
