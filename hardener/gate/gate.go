@@ -41,8 +41,9 @@ type Limits struct {
 // DefaultLimits are for a live node. An API server on a small machine takes 40
 // seconds from its end to its first answer; a minute of 403 is more than the
 // bootstrap of RBAC takes, and a quarter of what kubeadm's startup probe allows.
-// A kubelet that had lost its API server has been seen to take a minute and a
-// half to show the container that runs.
+// A kubelet whose only API server was away for some minutes takes up to a minute
+// and a half to show the container that runs: its watch of pods has backed off,
+// and until it sees its old mirror pod gone it sends no status of the new one.
 func DefaultLimits() Limits {
 	return Limits{
 		Poll: 500 * time.Millisecond, Request: 10 * time.Second, Margin: time.Minute,
@@ -50,7 +51,7 @@ func DefaultLimits() Limits {
 	}
 }
 
-// Gates prove the components of one node.
+// Gates prove the components of one node, for one goroutine at a time.
 type Gates struct {
 	Options
 	runtime *runtime // made when first needed

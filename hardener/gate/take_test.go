@@ -70,6 +70,10 @@ func TestTake(t *testing.T) {
 			words: []string{"--profiling is given more than once"}},
 		"a probe gets 401": {component: node.APIServer, fault: func(w *world) { w.answers["/livez"] = http.StatusUnauthorized },
 			words: []string{"startup probe https://127.0.0.1:", "answered 401", "Unauthorized"}},
+		"a scheduler's probe asks elsewhere": {component: node.Scheduler, fault: func(w *world) { w.probed = "127.0.0.9"; w.manifest(flag) },
+			words: []string{"startup probe https://127.0.0.9:", "connection refused", "while the container runs and answers elsewhere"}},
+		"an API server's probe asks elsewhere": {component: node.APIServer, fault: func(w *world) { w.probed = "127.0.0.9"; w.manifest(flag) },
+			words: []string{"startup probe https://127.0.0.9:", "while the container runs and answers elsewhere"}},
 		"a probe gets 500": {component: node.APIServer, fault: func(w *world) { w.answers["/livez"] = http.StatusInternalServerError },
 			words: []string{"probes: not within", "answered 500"}},
 		"etcd is away": {component: node.APIServer, fault: func(w *world) {

@@ -34,6 +34,7 @@ type world struct {
 
 	t         *testing.T
 	component string
+	probed    string // the host that the manifest's probes ask
 	dir       string
 	tree      *host.FS
 	server    *httptest.Server
@@ -62,7 +63,7 @@ const (
 func newWorld(t *testing.T, component string) *world {
 	t.Helper()
 	w := &world{
-		t: t, component: component, dir: t.TempDir(), status: map[string]*cri.ContainerStatus{}, pids: map[string]int{},
+		t: t, component: component, probed: "127.0.0.1", dir: t.TempDir(), status: map[string]*cri.ContainerStatus{}, pids: map[string]int{},
 		images: map[string]bool{"pause:1": true, "component:1": true}, answers: map[string]int{}, bodies: map[string]string{},
 		info: map[string]string{"config": `{"sandboxImage":"pause:1"}`}, renewed: time.Now(),
 	}
@@ -109,7 +110,7 @@ func newWorld(t *testing.T, component string) *world {
 			w.lines = append(w.lines, line)
 		},
 		Limits: Limits{
-			Poll: 5 * time.Millisecond, Request: 5 * time.Second, Margin: 2 * time.Second, Refused: 200 * time.Millisecond,
+			Poll: 20 * time.Millisecond, Request: 5 * time.Second, Margin: 2 * time.Second, Refused: 200 * time.Millisecond,
 			Serve: 300 * time.Millisecond, Kubelet: 300 * time.Millisecond, FileCheck: 100 * time.Millisecond,
 		},
 	})
@@ -154,7 +155,7 @@ func (w *world) argv(more ...string) []string {
 // manifest writes the manifest with more flags.
 func (w *world) manifest(more ...string) {
 	w.t.Helper()
-	probe := "{failureThreshold: 1, periodSeconds: 1, timeoutSeconds: 5, httpGet: {host: 127.0.0.1, port: probe, path: /livez, scheme: HTTPS}}"
+	probe := "{failureThreshold: 1, periodSeconds: 1, timeoutSeconds: 5, httpGet: {host: " + w.probed + ", port: probe, path: /livez, scheme: HTTPS}}"
 	argv, err := json.Marshal(w.argv(more...))
 	if err != nil {
 		w.t.Fatal(err)
