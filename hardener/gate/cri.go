@@ -84,10 +84,10 @@ type sandbox struct {
 
 // container is one try of a container.
 type container struct {
-	id, sandbox string
-	running     bool
-	exited      bool
-	created     time.Time
+	id, sandbox, uid string
+	running          bool
+	exited           bool
+	created          time.Time
 }
 
 // seen is what the runtime knows of the sandboxes of one pod and of one of its
@@ -120,7 +120,7 @@ func (r *runtime) look(ctx context.Context, p staticPod) (seen, error) {
 	slices.SortFunc(tries.Containers, func(a, b *cri.Container) int { return cmp.Compare(b.CreatedAt, a.CreatedAt) })
 	for _, c := range tries.Containers {
 		s.containers = append(s.containers, container{
-			id: c.Id, sandbox: c.PodSandboxId, created: time.Unix(0, c.CreatedAt),
+			id: c.Id, sandbox: c.PodSandboxId, uid: c.Labels[labelUID], created: time.Unix(0, c.CreatedAt),
 			running: c.State == cri.ContainerState_CONTAINER_RUNNING, exited: c.State == cri.ContainerState_CONTAINER_EXITED,
 		})
 	}

@@ -31,6 +31,7 @@ type Limits struct {
 	Margin  time.Duration // on top of every limit that is derived: for a slow machine
 	Refused time.Duration // a probe that is answered 401, 403 or 404 for so long is a failure
 	Serve   time.Duration // from the first success of the probes until the component does its work
+	BackOff time.Duration // the kubelet's longest wait before it starts a container again
 	Kubelet time.Duration // until the kubelet's own view agrees, beyond the startup probe's period
 
 	// FileCheck is the kubelet's fileCheckFrequency; 0 takes it from its
@@ -44,10 +45,11 @@ type Limits struct {
 // A kubelet whose only API server was away for some minutes takes up to a minute
 // and a half to show the container that runs: its watch of pods has backed off,
 // and until it sees its old mirror pod gone it sends no status of the new one.
+// Its back-off is MaxCrashLoopBackOff of pkg/kubelet/kubelet.go.
 func DefaultLimits() Limits {
 	return Limits{
 		Poll: 500 * time.Millisecond, Request: 10 * time.Second, Margin: time.Minute,
-		Refused: time.Minute, Serve: 90 * time.Second, Kubelet: 4 * time.Minute,
+		Refused: time.Minute, Serve: 90 * time.Second, BackOff: 5 * time.Minute, Kubelet: 4 * time.Minute,
 	}
 }
 

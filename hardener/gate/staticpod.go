@@ -156,6 +156,23 @@ func (s seen) taken(p staticPod, before *PodSnapshot) (sandbox, container, error
 	return box, c, err
 }
 
+// backedOff tells whether a sandbox runs without its container, of which an
+// earlier one has exited. The kubelet then lets a time pass that doubles with
+// each exit (pkg/kubelet/kuberuntime, doBackOff). It remembers by the pod's UID,
+// so that this also comes over a pod that is put back as it was, after its
+// component had been restarted for other reasons: a scheduler on a single control
+// plane ends each time the API server does.
+func (s seen) backedOff(box sandbox) bool {
+	exited := false
+	for _, c := range s.containers {
+		if c.running {
+			return false
+		}
+		exited = exited || c.exited && c.uid == box.uid
+	}
+	return box.id != "" && exited
+}
+
 // argv is what the container's process was started with.
 func (g *Gates) argv(ctx context.Context, r *runtime, p staticPod, c container) ([]string, error) {
 	d, err := r.details(ctx, c.id)

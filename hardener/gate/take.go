@@ -42,6 +42,7 @@ type taking struct {
 	known     map[string]bool // containers that had exited when it began
 	exits     map[string]bool // containers that exited with an error since
 	starts    map[string]bool // containers that were seen running
+	backOff   bool            // the kubelet waits before it starts the container again
 	lastBox   time.Time       // when a sandbox was last seen to run
 	refused   time.Time       // since when a probe is refused; zero when none is
 	served    string          // the container that has done its work
@@ -68,7 +69,7 @@ func (g *Gates) takePod(ctx context.Context, component string, before Snapshot) 
 // round.
 func (t *taking) wait(ctx context.Context) error {
 	stages := t.stages()
-	overall := 2 * t.Limits.Margin
+	overall := 2*t.Limits.Margin + t.Limits.BackOff
 	for _, s := range stages {
 		overall += s.limit
 	}
@@ -93,6 +94,9 @@ func (t *taking) wait(ctx context.Context) error {
 			t.log("%s: %s", t.p.component, line)
 		}
 		s := stages[failed]
+		if failed == 0 && t.backOff {
+			s.limit += t.Limits.BackOff
+		}
 		var sure certain
 		switch {
 		case errors.As(err, &sure):
@@ -182,6 +186,9 @@ func (t *taking) appeared(ctx context.Context) error {
 			t.p.namespace, t.p.name, now.Sub(t.lastBox).Round(time.Second), t.p.file)}
 	}
 	box, c, err := s.taken(t.p, t.before)
+	if t.backOff = err != nil && s.backedOff(box); t.backOff {
+		return fmt.Errorf("%w: the kubelet waits before it starts it again (back-off, up to %s)", err, t.Limits.BackOff)
+	}
 	if err != nil {
 		return err
 	}
@@ -215,10 +222,6 @@ func (t *taking) crashed(ctx context.Context, s seen) error {
 	if first {
 		t.known = map[string]bool{}
 	}
-	uid := map[string]string{}
-	for _, b := range s.sandboxes {
-		uid[b.id] = b.uid
-	}
 	for _, c := range s.containers {
 		if !c.exited || t.known[c.id] {
 			continue
@@ -227,7 +230,7 @@ func (t *taking) crashed(ctx context.Context, s seen) error {
 		if t.since.IsZero() && first || c.created.Before(t.since) {
 			continue // before the change
 		}
-		if t.before != nil && (uid[c.sandbox] == t.before.UID) != (t.p.hash == t.before.Hash) {
+		if t.before != nil && (c.uid == t.before.UID) != (t.p.hash == t.before.Hash) {
 			continue // of another pod than that of the manifest
 		}
 		d, err := t.runtime.details(ctx, c.id)

@@ -199,6 +199,29 @@ func TestTakeRestarts(t *testing.T) {
 	wants(t, <-ended, "restarted twice")
 }
 
+// A kubelet that waits before it starts a container again is given its longest
+// wait.
+func TestTakeBackOff(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, node.Scheduler)
+	s := before(t, w)
+	w.mu.Lock()
+	w.exit(1, "")
+	w.mu.Unlock()
+	began := time.Now()
+	wants(t, w.gates.Take(t.Context(), w.component, s), "appear: not within", "back-off, up to 1s")
+	if took, least := time.Since(began), w.gates.Limits.Margin+w.gates.Limits.BackOff; took < least {
+		t.Errorf("given up after %s, less than %s", took, least)
+	}
+	ended := make(chan error)
+	go func() { ended <- w.gates.Take(t.Context(), w.component, s) }()
+	w.until("back-off is seen", func() bool { return strings.Count(strings.Join(w.lines, "\n"), "back-off") == 2 })
+	w.mu.Lock()
+	w.start("c2", w.argv())
+	w.mu.Unlock()
+	wants(t, <-ended)
+}
+
 // After the files were put back the old container may still run, because the
 // kubelet has not seen the change yet: it has to stay for a round of the kubelet.
 func TestTakeAfterUndo(t *testing.T) {

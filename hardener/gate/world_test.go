@@ -111,7 +111,7 @@ func newWorld(t *testing.T, component string) *world {
 		},
 		Limits: Limits{
 			Poll: 20 * time.Millisecond, Request: 5 * time.Second, Margin: 2 * time.Second, Refused: 200 * time.Millisecond,
-			Serve: 300 * time.Millisecond, Kubelet: 300 * time.Millisecond, FileCheck: 100 * time.Millisecond,
+			Serve: 300 * time.Millisecond, BackOff: time.Second, Kubelet: 300 * time.Millisecond, FileCheck: 100 * time.Millisecond,
 		},
 	})
 	if err != nil {
@@ -192,7 +192,7 @@ func (w *world) run(uid, id string, argv []string) {
 func (w *world) start(id string, argv []string) {
 	w.t.Helper()
 	box := w.boxes[len(w.boxes)-1]
-	labels := map[string]string{labelPod: box.Labels[labelPod], labelNamespace: "kube-system", labelContainer: "main"}
+	labels := map[string]string{labelPod: box.Labels[labelPod], labelNamespace: "kube-system", labelContainer: "main", labelUID: box.Labels[labelUID]}
 	w.containers = append(w.containers, &cri.Container{
 		Id: id, PodSandboxId: box.Id, Labels: labels, State: cri.ContainerState_CONTAINER_RUNNING, CreatedAt: time.Now().UnixNano(),
 	})
@@ -318,7 +318,7 @@ func (w *world) ListContainers(_ context.Context, r *cri.ListContainersRequest) 
 	var items []*cri.Container
 	for _, c := range w.containers {
 		if selects(r.GetFilter().GetLabelSelector(), c.Labels) {
-			items = append(items, &cri.Container{Id: c.Id, PodSandboxId: c.PodSandboxId, State: c.State, CreatedAt: c.CreatedAt})
+			items = append(items, &cri.Container{Id: c.Id, PodSandboxId: c.PodSandboxId, Labels: c.Labels, State: c.State, CreatedAt: c.CreatedAt})
 		}
 	}
 	return &cri.ListContainersResponse{Containers: items}, nil
