@@ -47,6 +47,7 @@ type taking struct {
 	refused   time.Time       // since when a probe is refused; zero when none is
 	served    string          // the container that has done its work
 	renewed   time.Time       // first renewTime of the leader Lease
+	noAPI     bool            // no API server has answered for long enough
 	said      map[string]bool
 	abandoned map[string]bool // stages left out
 }
@@ -101,8 +102,9 @@ func (t *taking) wait(ctx context.Context) error {
 		switch {
 		case errors.As(err, &sure):
 			return err
-		case now.Sub(since) > s.limit && failed >= reached, now.Sub(t.began) > overall:
+		case now.Sub(since) > s.limit && failed >= reached, now.Sub(t.began) > overall, t.noAPI && unreachable(err):
 			if s.needsAPI && unreachable(err) {
+				t.noAPI = true // has been waited for
 				t.log("%s: %s: left out, judged by the container runtime and the probes alone: %v", t.p.component, s.name, err)
 				t.abandoned[s.name] = true
 				continue
