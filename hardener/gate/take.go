@@ -188,7 +188,7 @@ func (t *taking) appeared(ctx context.Context) error {
 			t.p.namespace, t.p.name, now.Sub(t.lastBox).Round(time.Second), t.p.file)}
 	}
 	box, c, err := s.taken(t.p, t.before)
-	if t.backOff = err != nil && s.backedOff(box); t.backOff {
+	if t.backOff = err != nil && t.wanted(box.uid) && s.backedOff(box); t.backOff {
 		return fmt.Errorf("%w: the kubelet waits before it starts it again (back-off, up to %s)", err, t.Limits.BackOff)
 	}
 	if err != nil {
@@ -232,8 +232,8 @@ func (t *taking) crashed(ctx context.Context, s seen) error {
 		if t.since.IsZero() && first || c.created.Before(t.since) {
 			continue // before the change
 		}
-		if t.before != nil && (c.uid == t.before.UID) != (t.p.hash == t.before.Hash) {
-			continue // of another pod than that of the manifest
+		if !t.wanted(c.uid) {
+			continue
 		}
 		d, err := t.runtime.details(ctx, c.id)
 		if err != nil || d.exit == 0 {
@@ -247,6 +247,12 @@ func (t *taking) crashed(ctx context.Context, s seen) error {
 		}
 	}
 	return nil
+}
+
+// wanted tells whether a pod of the runtime can be that of the manifest, and is
+// not the one of before a change or of before its undoing.
+func (t *taking) wanted(uid string) bool {
+	return t.before == nil || (uid == t.before.UID) == (t.p.hash == t.before.Hash)
 }
 
 // answered holds when every probe of the manifest succeeds. A probe that is
