@@ -1,0 +1,251 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
+)
+
+// Fit tells why a node must not be touched now: it is asked before the first
+// edit that restarts one of these components, because a fault that is there
+// already would surface with our restart and be blamed on it. nil means that
+// nothing speaks against it; otherwise all reasons are joined. It changes
+// nothing.
+func (g *Gates) Fit(ctx context.Context, components []string) error {
+	facts, err := g.Detect()
+	if err != nil {
+		return fmt.Errorf("fit: %w", err)
+	}
+	f := fitness{Gates: g, at: g.locate(facts, ""), components: components}
+	var reasons []error
+	for _, c := range []struct {
+		what  string
+		check func(context.Context) error
+	}{
+		{"kubelet", f.kubeletHealthy},
+		{"components", f.componentsSettled},
+		{"kubelet's API server", f.kubeletReachesAPI},
+		{"other API servers", f.otherServersReady},
+		{"nodes", f.otherNodesReady},
+		{"etcd", f.etcdHealthy},
+		{"certificates", f.certificatesValid},
+		{"disk", f.diskFree},
+		{"images", f.imagesPresent},
+		{"other runs", f.nobodyElseAtWork},
+		{"certificate renewal", f.renewalNotDue},
+		{"manifests", f.podsNamedOnce},
+	} {
+		if err := c.check(ctx); err != nil {
+			reasons = append(reasons, fmt.Errorf("%s: %w", c.what, err))
+		}
+	}
+	if reasons != nil {
+		return fmt.Errorf("the node is not fit for a restart: %w", errors.Join(reasons...))
+	}
+	return nil
+}
+
+// fitness is what the preconditions ask about.
+type fitness struct {
+	*Gates
+	at         place
+	components []string
+}
+
+// kubeletHealthy asks the kubelet's healthz, by default on 127.0.0.1:10248
+// (KubeletConfiguration, healthzPort; 0 switches it off).
+func (f *fitness) kubeletHealthy(ctx context.Context) error {
+	address, port := "127.0.0.1", "10248"
+	values := f.kubeletConfig(f.at.facts).Values
+	if v, ok := values["healthzBindAddress"].(string); ok && v != "" {
+		if ip := net.ParseIP(v); ip == nil || !ip.IsUnspecified() {
+			address = v
+		}
+	}
+	if v, ok := values["healthzPort"]; ok {
+		port = fmt.Sprint(v)
+	}
+	if port == "0" {
+		f.log("fit: the kubelet's healthz is switched off")
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.Limits.Request)
+	defer cancel()
+	url := "http://" + net.JoinHostPort(address, port) + "/healthz"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 300))
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s is answered %d: %s", url, resp.StatusCode, firstLines(string(body)))
+	}
+	return nil
+}
+
+// calm is how long ago a container must have started at least: a shorter life
+// may be one of many.
+const calm = 20 * time.Second
+
+// componentsSettled looks at the static pods in question: each runs what its
+// manifest says, since a while, answers its probes, and is ready.
+func (f *fitness) componentsSettled(ctx context.Context) error {
+	var errs []error
+	for _, name := range staticPods(f.components) {
+		if err := f.settled(ctx, name); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", program(name), err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (f *fitness) settled(ctx context.Context, component string) error {
+	at, p, r, err := f.open(component, Snapshot{})
+	if err != nil {
+		return err
+	}
+	s, err := r.look(ctx, p)
+	if err != nil {
+		return err
+	}
+	box, c, err := s.current(p)
+	if err != nil {
+		return err
+	}
+	argv, err := f.argv(ctx, r, p, c)
+	if err != nil {
+		return err
+	}
+	if err := sameArgv(argv, p.argv()); err != nil {
+		return fmt.Errorf("a restart would change more than is asked for: %w", err)
+	}
+	d, err := r.details(ctx, c.id)
+	if err != nil {
+		return err
+	}
+	if age := time.Since(d.started); age < calm {
+		return fmt.Errorf("its container was started only %s ago", age.Round(time.Second))
+	}
+	t := &taking{Gates: f.Gates, p: p, at: at, runtime: r, box: box, c: c, said: map[string]bool{}}
+	if err := t.probe(ctx); err != nil {
+		return err
+	}
+	return t.ready(ctx)
+}
+
+// kubeletReachesAPI asks for this node with the kubelet's own credentials at the
+// kubelet's own server. A kubelet that has not heard from an API server since it
+// began deletes no pod, so that an old static pod would keep its port
+// (pkg/kubelet/kubelet.go, sourcesReady).
+func (f *fitness) kubeletReachesAPI(ctx context.Context) error {
+	file := f.at.facts.Components[node.Kubelet].Kubeconfig
+	if file == "" {
+		return errors.New("the kubelet has no kubeconfig")
+	}
+	config, err := kubeconfig(f.FS, file)
+	if err != nil {
+		return err
+	}
+	a, err := newAPI(config, "", f.Limits.Request)
+	if err != nil {
+		return err
+	}
+	var n nodeObject
+	if err := a.get(ctx, "/api/v1/nodes/"+strings.ToLower(f.at.facts.NodeName), &n); err != nil {
+		return err
+	}
+	if ready, why := n.ready(); !ready {
+		return fmt.Errorf("node %s is not ready: %s", n.Metadata.Name, why)
+	}
+	return nil
+}
+
+// otherServersReady asks every other API server, on its own address, whether it
+// is ready: while ours restarts they are all there is. A server that is down is
+// still known by its mirror pod, one that is no static pod by its endpoint.
+func (f *fitness) otherServersReady(ctx context.Context) error {
+	own, err := f.admin(f.at)
+	if err != nil {
+		return err
+	}
+	pods, err := own.pods(ctx, "labelSelector", "component=kube-apiserver")
+	if err != nil {
+		return err
+	}
+	addresses, err := own.serverAddresses(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range pods {
+		port := "6443"
+		if ip := p.Status.PodIP; ip != "" && len(p.Spec.Containers) > 0 {
+			if v, ok := node.FlagValue(slices.Concat(p.Spec.Containers[0].Command, p.Spec.Containers[0].Args), "secure-port"); ok {
+				port = v
+			}
+			addresses = append(addresses, net.JoinHostPort(ip, port))
+		}
+	}
+	config, err := kubeconfig(f.FS, path.Join(f.at.facts.KubeConfigDir, "admin.conf"))
+	if err != nil {
+		return err
+	}
+	slices.Sort(addresses)
+	var errs []error
+	for _, address := range slices.Compact(addresses) {
+		host, _, _ := net.SplitHostPort(address)
+		if address == f.at.server || host == f.at.address {
+			continue
+		}
+		a, err := newAPI(config, address, f.Limits.Request)
+		if err == nil {
+			err = a.readyz(ctx)
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// otherNodesReady wants every node but this one to be ready: with a second one
+// away, a restart here may take away what is left of a workload.
+func (f *fitness) otherNodesReady(ctx context.Context) error {
+	a, err := f.admin(f.at)
+	if err != nil {
+		return err
+	}
+	nodes, err := a.nodes(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, n := range nodes {
+		if ready, why := n.ready(); !ready && !strings.EqualFold(n.Metadata.Name, f.at.facts.NodeName) {
+			errs = append(errs, fmt.Errorf("node %s is not ready: %s", n.Metadata.Name, why))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// etcdHealthy is the call site of Options.EtcdHealthy.
+func (f *fitness) etcdHealthy(ctx context.Context) error {
+	if f.EtcdHealthy == nil {
+		f.log("fit: nobody looks at etcd")
+		return nil
+	}
+	return f.EtcdHealthy(ctx)
+}
