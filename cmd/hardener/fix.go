@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/deadman"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/fix"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/host"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/txn"
@@ -79,7 +79,7 @@ func runFix(ctx context.Context, s streams, o fixOptions) (err error) {
 		}()
 		f.Store = func() (_ *txn.Store, err error) {
 			if store == nil {
-				store, err = openStore(s, tree)
+				store, err = openStore(ctx, s, tree)
 			}
 			return store, err
 		}
@@ -106,19 +106,13 @@ func runFix(ctx context.Context, s streams, o fixOptions) (err error) {
 }
 
 // openStore takes the node's lock and finishes what a run that died left.
-func openStore(s streams, tree *host.FS) (*txn.Store, error) {
+func openStore(ctx context.Context, s streams, tree *host.FS) (*txn.Store, error) {
 	store, err := txn.Open(tree)
 	if err != nil {
 		return nil, err
 	}
-	outcomes, err := store.Recover()
-	for _, out := range outcomes {
-		fmt.Fprintf(s.err, "hardener: run %s had died and is %s now", out.ID, out.State)
-		if len(out.Restored) > 0 {
-			fmt.Fprintf(s.err, "; restored %s", strings.Join(out.Restored, ", "))
-		}
-		fmt.Fprintln(s.err)
-	}
+	recovery, err := deadman.Recover(ctx, tree, store, true)
+	tellRecovery(s, recovery)
 	if err != nil {
 		store.Close()
 		return nil, err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ be restarted again to take the old ones.
   hardener rollback --list
   hardener rollback --run 20260102T030405Z-1a2b3c`,
 		Args: noArguments,
-		RunE: func(*cobra.Command, []string) error { return runRollback(s, o) },
+		RunE: func(c *cobra.Command, _ []string) error { return runRollback(c.Context(), s, o) },
 	}
 	o.hostFlags.add(c.Flags())
 	c.Flags().StringVar(&o.run, "run", "", "the run to undo (default: the last one)")
@@ -45,7 +46,7 @@ be restarted again to take the old ones.
 	return c
 }
 
-func runRollback(s streams, o rollbackOptions) error {
+func runRollback(ctx context.Context, s streams, o rollbackOptions) error {
 	if o.list && (o.run != "" || o.force) {
 		return usage("", "--list goes with neither --run nor --force")
 	}
@@ -66,7 +67,7 @@ func runRollback(s streams, o rollbackOptions) error {
 	} else if len(runs) == 0 {
 		return usage("hardener fix records its runs below ROOT"+txn.StateDir, "roll back: this node has no runs")
 	}
-	store, err := openStore(s, tree)
+	store, err := openStore(ctx, s, tree)
 	if err != nil {
 		return err
 	}

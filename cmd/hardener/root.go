@@ -38,6 +38,7 @@ again. It knows the layout that Kubespray leaves on a node.
 		newRollbackCommand(s),
 		newDetectCommand(s),
 		newDemoCommand(s),
+		newRecoverCommand(s),
 	)
 	return root
 }

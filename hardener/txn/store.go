@@ -60,7 +60,8 @@ type RunInfo struct {
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished,omitzero"`
 	State    RunState  `json:"state"`
-	Paths    []string  `json:"paths,omitempty"` // that its changes not undone are at, in their order
+	Paths    []string  `json:"paths,omitempty"`  // that its changes not undone are at, in their order
+	Undone   []string  `json:"undone,omitempty"` // components that had changes which were undone, sorted
 }
 
 // Store is the state of a node. It is not safe for concurrent use.
@@ -318,6 +319,14 @@ func (h *history) describe(id string) RunInfo {
 			info.Paths = append(info.Paths, c.Path)
 		}
 	}
+	for _, g := range h.groups {
+		for _, c := range g.changes {
+			if g.undone && c.Component != "" && !slices.Contains(info.Undone, c.Component) {
+				info.Undone = append(info.Undone, c.Component)
+			}
+		}
+	}
+	slices.Sort(info.Undone)
 	return info
 }
 

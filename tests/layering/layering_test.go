@@ -38,6 +38,7 @@ var mayImport = map[string][]string{
 	"hardener/txn":        {"hardener/host"},
 	"hardener/systemd":    {"hardener/host"},
 	"hardener/gate":       {"hardener/node", "hardener/systemd"},
+	"hardener/deadman":    {"hardener/host", "hardener/systemd", "hardener/txn"},
 	"hardener/report":     {"hardener/check", "hardener/fix", "hardener/node", "hardener/profile"},
 	"hardener/sample":     {"hardener/node"},
 	"hardener": {
@@ -46,7 +47,7 @@ var mayImport = map[string][]string{
 	},
 
 	"cmd/hardener": {
-		"hardener", "hardener/fix", "hardener/host", "hardener/kubectl", "hardener/node", "hardener/profile",
+		"hardener", "hardener/deadman", "hardener/fix", "hardener/host", "hardener/kubectl", "hardener/node", "hardener/profile",
 		"hardener/report", "hardener/sample", "hardener/shell", "hardener/txn", "profiles",
 	},
 }
