@@ -44,7 +44,7 @@ lab-down:
 # at a time, since each wants the machine to itself.
 E2E = $(GO) run ./tests/runner -v $(if $(STRICT),-strict) -- -tags e2e -count=1 -p 1 -timeout 75m
 e2e: profiles
-	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -skip '^TestHA' ./tests/lab/... ./tests/e2e
+	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -skip '^TestHA' ./tests/lab/... ./tests/deadman ./tests/e2e
 
 e2e-ha: profiles
 	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -run '^TestHA' ./tests/e2e

@@ -4,7 +4,9 @@ go 1.26.0
 
 require (
 	github.com/benhoyt/goawk v1.31.0
+	github.com/coreos/go-systemd/v22 v22.7.0
 	github.com/cyphar/filepath-securejoin v0.7.0
+	github.com/godbus/dbus/v5 v5.2.4
 	github.com/google/go-cmp v0.7.0
 	github.com/google/go-containerregistry v0.20.6
 	github.com/itchyny/gojq v0.12.20

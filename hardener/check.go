@@ -43,7 +43,15 @@ func Check(ctx context.Context, o Options) (report.Report, error) {
 func (in *inspection) plan(sections []section, f FixOptions) (fix.Plan, error) {
 	input := fix.Input{
 		FS: in.FS, Facts: in.facts, Users: in.users, Findings: findings(sections), MaxRisk: f.MaxRisk, Gated: f.Gate != nil || f.DryRun,
-		KnownFlags: in.KnownFlags, FreeBytes: in.FreeBytes,
+		FreeBytes: in.FreeBytes,
+	}
+	if f.UnknownFlags != nil {
+		input.UnknownFlags = func(component string, names []string) ([]string, error) {
+			if pid := in.facts.Components[component].PID; pid > 0 {
+				return f.UnknownFlags(pid, names)
+			}
+			return nil, nil // what does not run cannot be asked
+		}
 	}
 	if !f.Retry {
 		input.Failed = map[string]string{}

@@ -28,7 +28,10 @@ type FixOptions struct {
 	// Gate, when set, restarts components that run on the node and proves them,
 	// guarded by DeadMan. Without it their changes are shown, not made.
 	Gate    Gate
-	DeadMan DeadMan
+	DeadMan func(store *txn.Store, run string) DeadMan
+	// UnknownFlags, when set, says which flags, by name without dashes, the
+	// program of a process does not know.
+	UnknownFlags func(pid int, names []string) ([]string, error)
 	// Retry also makes changes that failed on this node before.
 	Retry bool
 	// Failed are the changes that failed on this node before.
@@ -93,11 +96,14 @@ func carryOut(ctx context.Context, in *inspection, sections []section, plan fix.
 	}
 	a := applier{
 		in: in, inputs: in.Options, run: run, store: store, sections: sections,
-		onDisk: f.OnDisk, gate: f.Gate, deadMan: f.DeadMan, say: f.Say,
+		onDisk: f.OnDisk, gate: f.Gate, say: f.Say,
 		outcome: map[string]fix.State{}, reasons: map[string]string{},
 	}
 	if a.say == nil {
 		a.say = func(string) {}
+	}
+	if a.gate != nil {
+		a.deadMan = f.DeadMan(store, run.ID())
 	}
 	failure := a.apply(ctx, plan)
 	if err := run.Commit(); err != nil {

@@ -236,12 +236,14 @@ func gated(t *testing.T, g gate) (n testNode, log *[]string) {
 	n, log = newNode(t), &[]string{}
 	g.log = log
 	n.fix.Gate = g
-	n.fix.DeadMan = func(_ context.Context, deadline time.Duration) (func(context.Context) error, error) {
-		if deadline < 10*time.Minute {
-			t.Errorf("the dead-man switch fires after %s", deadline)
+	n.fix.DeadMan = func(_ *txn.Store, run string) hardener.DeadMan {
+		return func(_ context.Context, deadline time.Duration) (func(context.Context) error, error) {
+			if deadline < 10*time.Minute || run == "" {
+				t.Errorf("the dead-man switch of run %q fires after %s", run, deadline)
+			}
+			*log = append(*log, "arm")
+			return func(context.Context) error { *log = append(*log, "disarm"); return nil }, nil
 		}
-		*log = append(*log, "arm")
-		return func(context.Context) error { *log = append(*log, "disarm"); return nil }, nil
 	}
 	return n, log
 }
@@ -306,7 +308,9 @@ func TestNoSwitchNoRestart(t *testing.T) {
 	n, log := gated(t, gate{})
 	before := n.contents(t)
 	broken := errors.New("no systemd")
-	n.fix.DeadMan = func(context.Context, time.Duration) (func(context.Context) error, error) { return nil, broken }
+	n.fix.DeadMan = func(*txn.Store, string) hardener.DeadMan {
+		return func(context.Context, time.Duration) (func(context.Context) error, error) { return nil, broken }
+	}
 	if _, err := hardener.Fix(t.Context(), n.options, n.fix); !errors.Is(err, broken) {
 		t.Fatalf("error %v, want %v", err, broken)
 	}

@@ -66,10 +66,9 @@ type Options struct {
 	// fix need not restart anything. kube-bench's verdicts still go by it.
 	Picture bool
 
-	// KnownFlags and FreeBytes let the planner look beyond the tree: see
-	// fix.Input. Either may be nil.
-	KnownFlags func(component string) (map[string]bool, error)
-	FreeBytes  func(path string) (uint64, error)
+	// FreeBytes lets the planner look beyond the tree, see fix.Input. It may be
+	// nil.
+	FreeBytes func(path string) (uint64, error)
 
 	Program string // name and version of the program, for the report
 }

@@ -124,8 +124,10 @@ func demoFix(ctx context.Context, dir string, options hardener.Options, tree *ho
 		Store:   func() (*txn.Store, error) { return store, nil },
 		Gate:    demoGate{dir},
 		// Nothing runs on a tree, so there is nothing to bring back.
-		DeadMan: func(context.Context, time.Duration) (func(context.Context) error, error) {
-			return func(context.Context) error { return nil }, nil
+		DeadMan: func(*txn.Store, string) hardener.DeadMan {
+			return func(context.Context, time.Duration) (func(context.Context) error, error) {
+				return func(context.Context) error { return nil }, nil
+			}
 		},
 	}
 	if owners.Recorded() {

@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/deadman"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/fix"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/host"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/txn"
@@ -19,10 +20,16 @@ type fixOptions struct {
 	outputFlags
 	dryRun  bool
 	maxRisk oneOf
+	soak    time.Duration
+	retry   bool
 }
 
+// defaultSoak is longer than kubeadm's startup probe can hide a failure: 24
+// tries, ten seconds apart (kubeadm app/util/staticpod/utils.go).
+const defaultSoak = 5 * time.Minute
+
 func newFixCommand(s streams) *cobra.Command {
-	o := fixOptions{maxRisk: oneOf{string(fix.RiskRestart), []string{string(fix.RiskFiles), string(fix.RiskRestart), string(fix.RiskWorkload)}}}
+	o := fixOptions{soak: defaultSoak, maxRisk: oneOf{string(fix.RiskRestart), []string{string(fix.RiskFiles), string(fix.RiskRestart), string(fix.RiskWorkload)}}}
 	c := &cobra.Command{
 		Use:   "fix",
 		Short: "Check this node, fix what fails, check again",
@@ -38,8 +45,15 @@ how far fixes may go:
   restart   also what a component of this node has to be restarted for
   workload  also what may change how workloads behave
 
-A fix that would restart a component that is running here is shown, but not yet
-made. A fix that is known to break clusters is explained, never made.
+A component that runs here is restarted only when this node and the rest of the
+control plane are fit for it. It has to prove that it took its new configuration
+and works: its own probes, asked as the kubelet asks them, its part in the
+cluster, and no restart for as long as --soak says. Otherwise its files are put
+back. A dead-man switch of systemd does the same when this program dies, is
+stopped, or the machine goes down before the proof. What failed is not tried
+again until what it rests on has changed, or with --retry.
+
+A fix that is known to break clusters is explained, never made.
 ` + exitHelp,
 		Example: `  hardener fix --dry-run
   hardener fix --max-risk files
@@ -49,6 +63,8 @@ made. A fix that is known to break clusters is explained, never made.
 	}
 	o.checkFlags.add(c.Flags())
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "show the plan, write nothing")
+	c.Flags().DurationVar(&o.soak, "soak", o.soak, "how long restarted components are watched before their changes are kept")
+	c.Flags().BoolVar(&o.retry, "retry", false, "also make changes that failed on this node before")
 	c.Flags().Var(&o.maxRisk, "max-risk", "how far fixes may go")
 	c.RegisterFlagCompletionFunc("max-risk", o.maxRisk.complete)
 	o.outputFlags.add(c)
@@ -56,12 +72,29 @@ made. A fix that is known to break clusters is explained, never made.
 }
 
 func runFix(ctx context.Context, s streams, o fixOptions) (err error) {
+	if o.soak < 0 {
+		return usage("", "--soak: %s is no time", o.soak)
+	}
 	options, tree, err := o.options()
 	if err != nil {
 		return err
 	}
 	defer tree.Close()
-	f := hardener.FixOptions{MaxRisk: fix.Risk(o.maxRisk.value), DryRun: o.dryRun}
+	f := hardener.FixOptions{
+		MaxRisk: fix.Risk(o.maxRisk.value), DryRun: o.dryRun, Retry: o.retry, OnDisk: injection(),
+		Say: func(line string) { fmt.Fprintln(s.err, "hardener:", line) },
+	}
+	if f.Failed, err = txn.Failures(tree); err != nil {
+		f.Say(err.Error())
+	}
+	if tree.LiveProcesses() {
+		live, err := openLive(o.hostFlags, tree, options, o.soak, f.Say)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, live.Close()) }()
+		f.Gate, f.DeadMan, f.UnknownFlags = live, live.deadMan, unknownFlags(o.procDir())
+	}
 	unfinished, err := unfinishedRuns(tree)
 	if err != nil {
 		return err
@@ -79,7 +112,7 @@ func runFix(ctx context.Context, s streams, o fixOptions) (err error) {
 		}()
 		f.Store = func() (_ *txn.Store, err error) {
 			if store == nil {
-				store, err = openStore(s, tree)
+				store, err = openStore(ctx, s, tree)
 			}
 			return store, err
 		}
@@ -106,19 +139,13 @@ func runFix(ctx context.Context, s streams, o fixOptions) (err error) {
 }
 
 // openStore takes the node's lock and finishes what a run that died left.
-func openStore(s streams, tree *host.FS) (*txn.Store, error) {
+func openStore(ctx context.Context, s streams, tree *host.FS) (*txn.Store, error) {
 	store, err := txn.Open(tree)
 	if err != nil {
 		return nil, err
 	}
-	outcomes, err := store.Recover()
-	for _, out := range outcomes {
-		fmt.Fprintf(s.err, "hardener: run %s had died and is %s now", out.ID, out.State)
-		if len(out.Restored) > 0 {
-			fmt.Fprintf(s.err, "; restored %s", strings.Join(out.Restored, ", "))
-		}
-		fmt.Fprintln(s.err)
-	}
+	recovery, err := deadman.Recover(ctx, tree, store, true)
+	tellRecovery(s, recovery)
 	if err != nil {
 		store.Close()
 		return nil, err

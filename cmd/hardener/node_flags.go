@@ -32,6 +32,14 @@ func (f *hostFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.proc, "proc", "", "the node's proc file system (default ROOT/proc)")
 }
 
+// procDir is where the node's processes are seen.
+func (f *hostFlags) procDir() string {
+	if f.proc != "" {
+		return f.proc
+	}
+	return filepath.Join(f.root, "proc")
+}
+
 // open opens the node. Whoever calls it closes the result.
 func (f *hostFlags) open() (*host.FS, error) {
 	tree, err := host.Open(f.root, host.Proc(f.proc))

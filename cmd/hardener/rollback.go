@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"github.com/kubespray-hardener/kubespray-hardener/hardener"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/txn"
 )
 
@@ -27,14 +29,14 @@ func newRollbackCommand(s streams) *cobra.Command {
 owner. A file that somebody changed since is left as it is and the whole
 rollback is refused, unless --force is given.
 
-Files are put back; a component that has since been restarted with them has to
-be restarted again to take the old ones.
+On a live node each component takes its old files, the newest change first, and
+has to be healthy with them before the next one loses its own.
 `,
 		Example: `  hardener rollback
   hardener rollback --list
   hardener rollback --run 20260102T030405Z-1a2b3c`,
 		Args: noArguments,
-		RunE: func(*cobra.Command, []string) error { return runRollback(s, o) },
+		RunE: func(c *cobra.Command, _ []string) error { return runRollback(c.Context(), s, o) },
 	}
 	o.hostFlags.add(c.Flags())
 	c.Flags().StringVar(&o.run, "run", "", "the run to undo (default: the last one)")
@@ -45,7 +47,7 @@ be restarted again to take the old ones.
 	return c
 }
 
-func runRollback(s streams, o rollbackOptions) error {
+func runRollback(ctx context.Context, s streams, o rollbackOptions) (err error) {
 	if o.list && (o.run != "" || o.force) {
 		return usage("", "--list goes with neither --run nor --force")
 	}
@@ -66,29 +68,41 @@ func runRollback(s streams, o rollbackOptions) error {
 	} else if len(runs) == 0 {
 		return usage("hardener fix records its runs below ROOT"+txn.StateDir, "roll back: this node has no runs")
 	}
-	store, err := openStore(s, tree)
+	store, err := openStore(ctx, s, tree)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	out, err := store.Rollback(o.run, o.force, nil)
+	r := hardener.RollbackOptions{
+		Run: o.run, Force: o.force,
+		Say: func(line string) { fmt.Fprintln(s.err, "hardener:", line) },
+	}
+	if tree.LiveProcesses() {
+		live, err := openLive(o.hostFlags, tree, hardener.Options{FS: tree}, 0, r.Say)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, live.Close()) }()
+		r.Gate, r.DeadMan = live, live.deadMan
+	}
+	out, err := hardener.Rollback(ctx, store, r)
 	if errors.Is(err, txn.ErrNoRun) {
 		return usage("hardener rollback --list shows the runs of this node", "%w", err)
 	}
 	if errors.Is(err, txn.ErrChanged) && !o.force {
 		return fmt.Errorf("%w; --force puts them back all the same", err)
 	}
-	if err != nil {
+	if out.State != txn.RolledBack {
 		return err
 	}
 	if o.output.value == "json" {
-		return json.NewEncoder(s.out).Encode(out)
+		return errors.Join(err, json.NewEncoder(s.out).Encode(out))
 	}
 	fmt.Fprintf(s.out, "Run %s is rolled back. As before the run:\n", out.ID)
 	for _, path := range out.Restored {
 		fmt.Fprintln(s.out, "  "+path)
 	}
-	return nil
+	return err
 }
 
 func printRuns(s streams, o rollbackOptions, runs []txn.RunInfo) error {

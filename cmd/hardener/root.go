@@ -39,6 +39,7 @@ again. It knows the layout that Kubespray leaves on a node.
 		newDetectCommand(s),
 		newExplainCommand(s),
 		newDemoCommand(s),
+		newRecoverCommand(s),
 	)
 	return root
 }

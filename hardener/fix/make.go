@@ -22,7 +22,6 @@ type planner struct {
 	rules []rule
 	ws    *workspace
 	plan  Plan
-	known map[string]knownFlags // by component
 }
 
 // Make decides about every finding and collects the changes. It reads the node
@@ -38,7 +37,7 @@ func Make(in Input) (Plan, error) {
 	if riskRank(in.MaxRisk) < 0 {
 		return Plan{}, fmt.Errorf("fix: unknown risk %q", in.MaxRisk)
 	}
-	p := &planner{in: in, rules: allRules(), ws: &workspace{fsys: in.FS, edits: map[string]edit{}, known: newMemory()}, plan: Plan{Decisions: map[string]Decision{}}, known: map[string]knownFlags{}}
+	p := &planner{in: in, rules: allRules(), ws: &workspace{fsys: in.FS, edits: map[string]edit{}, known: newMemory()}, plan: Plan{Decisions: map[string]Decision{}}}
 	for _, f := range in.Findings {
 		if f.Check == nil {
 			return Plan{}, fmt.Errorf("fix: finding without a check in %s", f.Target)

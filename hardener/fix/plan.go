@@ -65,10 +65,10 @@ type Input struct {
 	// Digest. They are shown, not made.
 	Failed map[string]string
 
-	// KnownFlags, when set, is asked which flags a component's own program
-	// knows, by name without dashes, before one is written; an error keeps the
-	// flag from being written. It is asked once for each component.
-	KnownFlags func(component string) (map[string]bool, error)
+	// UnknownFlags, when set, is asked which of these flags, by name without
+	// dashes, a component's own program on this node does not know, before they
+	// are written; an error keeps them from being written.
+	UnknownFlags func(component string, names []string) ([]string, error)
 	// FreeBytes, when set, is asked for the room in bytes that is free on the
 	// file system of an existing directory, given as an absolute path.
 	FreeBytes func(path string) (uint64, error)

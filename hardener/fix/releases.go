@@ -156,27 +156,15 @@ func notStarting(version, component string, flag setFlag) string {
 // are written. Those that are there already may be deprecated, which --help
 // leaves out.
 func (p *planner) unknownFlag(component string, names []string) string {
-	if p.in.KnownFlags == nil || len(names) == 0 {
+	if p.in.UnknownFlags == nil || len(names) == 0 {
 		return ""
 	}
-	answer, asked := p.known[component]
-	if !asked {
-		answer.flags, answer.err = p.in.KnownFlags(component)
-		p.known[component] = answer
+	unknown, err := p.in.UnknownFlags(component, names)
+	if err != nil {
+		return fmt.Sprintf("the flags that %s knows cannot be told: %v", component, err)
 	}
-	if answer.err != nil {
-		return fmt.Sprintf("the flags that %s knows cannot be told: %v", component, answer.err)
-	}
-	for _, name := range names {
-		if !answer.flags[name] {
-			return fmt.Sprintf("the %s of this node does not know --%s and would not start with it", component, name)
-		}
+	if len(unknown) > 0 {
+		return fmt.Sprintf("the %s of this node does not know --%s and would not start with it", component, strings.Join(unknown, ", --"))
 	}
 	return ""
-}
-
-// knownFlags is an answer of Input.KnownFlags.
-type knownFlags struct {
-	flags map[string]bool
-	err   error
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,8 +54,8 @@ func (f *fitness) certificatesValid(context.Context) error {
 	if file := f.at.facts.Components[node.Kubelet].Kubeconfig; file != "" {
 		errs = append(errs, f.kubeconfigCertificates(file, now))
 	}
-	if dir := f.at.facts.KubeConfigDir; dir != "" {
-		errs = append(errs, f.kubeconfigCertificates(path.Join(dir, "admin.conf"), now))
+	if file := f.adminConf(f.at.facts); file != "" {
+		errs = append(errs, f.kubeconfigCertificates(file, now))
 	}
 	return errors.Join(once(errs)...)
 }

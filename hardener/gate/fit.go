@@ -26,24 +26,33 @@ func (g *Gates) Fit(ctx context.Context, components []string) error {
 		return fmt.Errorf("fit: %w", err)
 	}
 	f := fitness{Gates: g, at: g.locate(facts, ""), components: components}
+	_, kubelet := facts.Components[node.Kubelet] // a host of etcd alone has none
+	admin := g.adminConf(facts) != ""            // a worker may not ask about others
+	if !admin {
+		g.log("fit: no admin.conf on this node: the rest of the cluster is not looked at")
+	}
 	var reasons []error
 	for _, c := range []struct {
-		what  string
-		check func(context.Context) error
+		what    string
+		applies bool
+		check   func(context.Context) error
 	}{
-		{"kubelet", f.kubeletHealthy},
-		{"components", f.componentsSettled},
-		{"kubelet's API server", f.kubeletReachesAPI},
-		{"other API servers", f.otherServersReady},
-		{"nodes", f.otherNodesReady},
-		{"etcd", f.etcdHealthy},
-		{"certificates", f.certificatesValid},
-		{"disk", f.diskFree},
-		{"images", f.imagesPresent},
-		{"other runs", f.nobodyElseAtWork},
-		{"certificate renewal", f.renewalNotDue},
-		{"manifests", f.podsNamedOnce},
+		{"kubelet", kubelet, f.kubeletHealthy},
+		{"components", true, f.componentsSettled},
+		{"kubelet's API server", kubelet, f.kubeletReachesAPI},
+		{"other API servers", admin, f.otherServersReady},
+		{"nodes", admin, f.otherNodesReady},
+		{"etcd", true, f.etcdHealthy},
+		{"certificates", true, f.certificatesValid},
+		{"disk", true, f.diskFree},
+		{"images", kubelet, f.imagesPresent},
+		{"other runs", true, f.nobodyElseAtWork},
+		{"certificate renewal", true, f.renewalNotDue},
+		{"manifests", kubelet, f.podsNamedOnce},
 	} {
+		if !c.applies {
+			continue
+		}
 		if err := c.check(ctx); err != nil {
 			reasons = append(reasons, fmt.Errorf("%s: %w", c.what, err))
 		}
@@ -241,11 +250,16 @@ func (f *fitness) otherNodesReady(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// etcdHealthy is the call site of Options.EtcdHealthy.
+// etcdHealthy asks the etcd of this node about all its members. An API server
+// whose etcd is elsewhere says how that is when it is asked whether it is ready.
 func (f *fitness) etcdHealthy(ctx context.Context) error {
-	if f.EtcdHealthy == nil {
-		f.log("fit: nobody looks at etcd")
+	if _, here := f.at.facts.Components[node.Etcd]; !here {
 		return nil
 	}
-	return f.EtcdHealthy(ctx)
+	e, err := f.etcd(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = e.EtcdHealthy(ctx)
+	return err
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/systemd"
 )
 
 // Options say which node is proven, and how patiently.
@@ -18,9 +19,8 @@ type Options struct {
 	Log    func(string)               // takes one line of progress; may be nil
 	Limits Limits                     // the zero value stands for DefaultLimits
 
-	// EtcdHealthy tells whether the etcd that this node's API server uses is
-	// healthy, every member of it. Fit calls it; nil means that it is not looked at.
-	EtcdHealthy func(context.Context) error
+	// Systemd connects to the node's, when a component that it runs is asked for.
+	Systemd func(context.Context) (*systemd.Manager, error)
 }
 
 // Limits are how long a gate waits. What follows from a manifest or from the
@@ -56,7 +56,8 @@ func DefaultLimits() Limits {
 // Gates prove the components of one node, for one goroutine at a time.
 type Gates struct {
 	Options
-	runtime *runtime // made when first needed
+	runtime  *runtime         // made when first needed
+	services *systemd.Manager // likewise
 }
 
 // New makes the gates of a node. It looks at nothing yet.
@@ -70,8 +71,12 @@ func New(o Options) (*Gates, error) {
 	return &Gates{Options: o}, nil
 }
 
-// Close ends the connection to the container runtime.
+// Close ends the connections to the container runtime and to systemd.
 func (g *Gates) Close() error {
+	if g.services != nil {
+		g.services.Close()
+		g.services = nil
+	}
 	if g.runtime == nil {
 		return nil
 	}
@@ -80,12 +85,15 @@ func (g *Gates) Close() error {
 	return err
 }
 
-// Snapshot is how a component ran at a moment. It holds no secrets and can be
-// kept as JSON.
+// Snapshot is how a component ran at a moment. It holds no secrets; that of a
+// static pod can be kept as JSON.
 type Snapshot struct {
 	Component string       `json:"component"`
 	At        time.Time    `json:"at"`
 	Pod       *PodSnapshot `json:"pod,omitempty"` // of a static pod
+
+	kubelet KubeletSnapshot
+	etcd    EtcdSnapshot
 }
 
 // Before looks at how a component runs now; it is called before the component's
@@ -98,7 +106,7 @@ func (g *Gates) Before(ctx context.Context, component string) (Snapshot, error) 
 	case node.APIServer, node.ControllerManager, node.Scheduler:
 		s.Pod, err = g.podBefore(ctx, component)
 	default:
-		err = errors.New("no gate for this component")
+		err = g.serviceBefore(ctx, component, &s)
 	}
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("%s: before the change: %w", component, err)
@@ -120,7 +128,7 @@ func (g *Gates) Take(ctx context.Context, component string, before Snapshot) err
 	case node.APIServer, node.ControllerManager, node.Scheduler:
 		err = g.takePod(ctx, component, before)
 	default:
-		err = errors.New("no gate for this component")
+		err = g.takeService(ctx, component, before)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", component, err)

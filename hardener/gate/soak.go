@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
@@ -17,18 +18,31 @@ import (
 // restarts when it begins, such as a scheduler that lost its Lease while the
 // only API server was away, is given the time of one start.
 func (g *Gates) Soak(ctx context.Context, components []string, d time.Duration) error {
-	watched := make([]*soaking, len(components))
-	for i, name := range components {
-		if programs[name] == "" {
-			return fmt.Errorf("%s: no gate for this component", name)
-		}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var watched []*soaking
+	for _, name := range staticPods(components) {
 		s, err := g.soak(ctx, name)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		watched[i] = s
+		watched = append(watched, s)
+	}
+	faults, services, err := g.watchServices(ctx, components, d)
+	if err != nil {
+		return err
+	}
+	if len(watched)+services < len(components) {
+		return fmt.Errorf("no gate for all of %s", strings.Join(components, ", "))
 	}
 	for end := time.Now().Add(d); ; {
+		select {
+		case err := <-faults:
+			if services--; err != nil {
+				return err
+			}
+		default:
+		}
 		for _, s := range watched {
 			if err := s.look(ctx); err != nil {
 				if ctx.Err() != nil {
@@ -37,7 +51,7 @@ func (g *Gates) Soak(ctx context.Context, components []string, d time.Duration) 
 				return fmt.Errorf("%s: %w", s.p.component, err)
 			}
 		}
-		if !time.Now().Before(end) {
+		if !time.Now().Before(end) && services == 0 {
 			return nil
 		}
 		if err := sleep(ctx, g.Limits.Poll); err != nil {

@@ -152,6 +152,12 @@ func (d disk) removexattr(f openFile, name string) error {
 	return failed("removexattr "+name, f.path, unix.Fremovexattr(f.fd(), name))
 }
 
+// symlink makes a symbolic link.
+func (d disk) symlink(in folder, target, name string) error {
+	d.before("symlink", in.at(name))
+	return failed("symlink", in.at(name), unix.Symlinkat(target, in.fd(), name))
+}
+
 // replace renames from to to, taking the place of what is there.
 func (d disk) replace(in folder, from, to string) error {
 	d.before("rename", in.at(from)+" -> "+in.at(to))

@@ -18,6 +18,7 @@
 //	runs/ID/journal        what the run announced and did, never a file's content
 //	runs/ID/backup/0001    files as they were, byte for byte, mode 0600
 //	runs/ID/report.json    what SaveReport was given
+//	hardener, armed        what Place put there, see Companions
 //
 // A file is replaced by renaming a temporary file in the same directory, whose
 // name begins with a dot, because the kubelet takes anything else in a manifest

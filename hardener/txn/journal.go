@@ -308,6 +308,9 @@ func validPath(p string) error {
 	if p == StateDir || strings.HasPrefix(p, StateDir+"/") || strings.HasPrefix(StateDir, p+"/") {
 		return fmt.Errorf("%q: the program's own state", p)
 	}
+	if _, own := companions[p]; own {
+		return fmt.Errorf("%q: the program's own", p)
+	}
 	return nil
 }
 

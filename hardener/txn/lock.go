@@ -5,8 +5,9 @@ package txn
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
+	"path"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,6 +35,22 @@ func (e *LockedError) Is(target error) bool { return target == ErrLocked }
 type holder struct {
 	PID   int       `json:"pid"`
 	Since time.Time `json:"since"`
+
+	// What Evict knows the process by, and when it may.
+	Start    string `json:"start,omitempty"`    // see processStart
+	Exe      string `json:"exe,omitempty"`      // base name of the program
+	Deadline int64  `json:"deadline,omitempty"` // see monotonic; 0: never
+}
+
+// holder is this process as the lock names it.
+func (s *Store) holder(deadline int64) ([]byte, error) {
+	h := holder{PID: os.Getpid(), Since: s.now().UTC().Truncate(time.Second), Deadline: deadline}
+	h.Start, _ = processStart("self")
+	if exe, err := os.Readlink("/proc/self/exe"); err == nil {
+		h.Exe = path.Base(strings.TrimSuffix(exe, " (deleted)"))
+	}
+	b, err := json.Marshal(h)
+	return append(b, '\n'), err
 }
 
 const lockName = "lock"
@@ -53,20 +70,18 @@ func (s *Store) takeLock() error {
 		if err != unix.EWOULDBLOCK {
 			return failed("lock", f.path, err)
 		}
-		var h holder
-		b, _ := io.ReadAll(io.LimitReader(f.File, 4096))
-		_ = json.Unmarshal(b, &h) // empty in the moment before the holder writes it
+		h := readHolder(f)
 		return &LockedError{PID: h.PID, Since: h.Since}
 	}
 	s.lock = f
-	b, err := json.Marshal(holder{PID: os.Getpid(), Since: s.now().UTC().Truncate(time.Second)})
+	b, err := s.holder(0)
 	if err != nil {
 		return err
 	}
 	if err := s.disk.truncate(f, 0); err != nil {
 		return err
 	}
-	return s.disk.write(f, append(b, '\n'))
+	return s.disk.write(f, b)
 }
 
 func flock(f openFile) error {

@@ -16,10 +16,13 @@ import (
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/host"
 )
 
-// TestMain is also the entry of the children that the crash test kills.
+// TestMain is also the entry of the children that tests kill.
 func TestMain(m *testing.M) {
 	if job := os.Getenv(crashJobEnv); job != "" {
 		crashChild(job)
+	}
+	if hold := os.Getenv(holdEnv); hold != "" {
+		holdChild(hold)
 	}
 	os.Exit(m.Run())
 }

@@ -60,7 +60,10 @@ type RunInfo struct {
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished,omitzero"`
 	State    RunState  `json:"state"`
-	Paths    []string  `json:"paths,omitempty"` // that its changes not undone are at, in their order
+	Paths    []string  `json:"paths,omitempty"`  // that its changes not undone are at, in their order
+	Undone   []string  `json:"undone,omitempty"` // components that had changes which were undone, sorted
+
+	Components []string `json:"components,omitempty"` // whose changes are in place, in their order
 }
 
 // Store is the state of a node. It is not safe for concurrent use.
@@ -316,8 +319,19 @@ func (h *history) describe(id string) RunInfo {
 	for _, g := range h.inPlace() {
 		for _, c := range g.changes {
 			info.Paths = append(info.Paths, c.Path)
+			if c.Component != "" && !slices.Contains(info.Components, c.Component) {
+				info.Components = append(info.Components, c.Component)
+			}
 		}
 	}
+	for _, g := range h.groups {
+		for _, c := range g.changes {
+			if g.undone && c.Component != "" && !slices.Contains(info.Undone, c.Component) {
+				info.Undone = append(info.Undone, c.Component)
+			}
+		}
+	}
+	slices.Sort(info.Undone)
 	return info
 }
 

@@ -36,7 +36,9 @@ var mayImport = map[string][]string{
 	"hardener/fix":        {"hardener/check", "hardener/node", "hardener/profile"},
 	"hardener/host":       {},
 	"hardener/txn":        {"hardener/host"},
-	"hardener/gate":       {"hardener/node"},
+	"hardener/systemd":    {"hardener/host"},
+	"hardener/gate":       {"hardener/node", "hardener/systemd"},
+	"hardener/deadman":    {"hardener/host", "hardener/systemd", "hardener/txn"},
 	"hardener/report":     {"hardener/check", "hardener/fix", "hardener/node", "hardener/profile"},
 	"hardener/sample":     {"hardener/node"},
 	"hardener": {
@@ -45,7 +47,7 @@ var mayImport = map[string][]string{
 	},
 
 	"cmd/hardener": {
-		"hardener", "hardener/fix", "hardener/host", "hardener/kubectl", "hardener/node", "hardener/profile",
+		"hardener", "hardener/deadman", "hardener/fix", "hardener/systemd", "hardener/gate", "hardener/host", "hardener/kubectl", "hardener/node", "hardener/profile",
 		"hardener/report", "hardener/sample", "hardener/shell", "hardener/txn", "profiles",
 	},
 }
@@ -65,6 +67,8 @@ var restricted = []struct {
 	{"github.com/google/go-containerregistry/", []string{"images", "cmd/hardener-image"}, "images are no business of a node"},
 	{"github.com/spf13/cobra", []string{"cmd/hardener", "cmd/hardener-image"}, "packages know nothing of command lines"},
 	{"github.com/sirupsen/logrus", []string{"cmd/hardener"}, "packages return errors and values; only commands log"},
+	{"github.com/coreos/go-systemd/", []string{"hardener/systemd"}, "one place talks to systemd"},
+	{"github.com/godbus/dbus/", []string{"hardener/systemd"}, "one place talks to systemd"},
 	{"mvdan.cc/sh/", []string{"hardener/shell"}, "one place runs scripts"},
 	{"log", nil, "packages return errors and values; commands log with logrus"},
 	{"log/slog", nil, "commands log with logrus"},

@@ -1,0 +1,124 @@
+//go:build linux
+
+package gate
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// kubeletSysctls are what protectKernelDefaults insists on (Kubernetes
+// pkg/kubelet/cm/container_manager_linux.go, setupKernelTunables).
+var kubeletSysctls = map[string]string{
+	"vm/overcommit_memory":      "1",
+	"vm/panic_on_oom":           "0",
+	"kernel/panic":              "10",
+	"kernel/panic_on_oops":      "1",
+	"kernel/keys/root_maxkeys":  "1000000",
+	"kernel/keys/root_maxbytes": "25000000",
+}
+
+// preflight lists what keeps a kubelet from starting that only a start brings to
+// light: a fault that is there already must not be found by our restart.
+func (g *KubeletGate) preflight(version string, now time.Time) []string {
+	set, err := g.settings()
+	if err != nil {
+		return []string{err.Error()}
+	}
+	var problems []string
+	problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+
+	// The first line is the head of a table (pkg/kubelet/util/swap/swap_util.go).
+	if swaps, err := fs.ReadFile(g.FS, "proc/swaps"); err == nil && set.bool("failSwapOn", true) {
+		for _, line := range strings.Split(strings.TrimSpace(string(swaps)), "\n")[1:] {
+			problem("swap is on (%s) and failSwapOn is true", strings.Fields(line + " ?")[0])
+		}
+	}
+	if v1, err := kubeletCgroupV1(g.FS); err != nil {
+		g.note("which cgroups the node has cannot be told: %v", err)
+	} else if v1 && set.bool("failCgroupV1", kubeletMinor(version) >= 35) {
+		problem("the node has cgroup v1 and failCgroupV1 is true")
+	}
+	if set.bool("protectKernelDefaults", false) {
+		for _, name := range slices.Sorted(maps.Keys(kubeletSysctls)) {
+			dotted, want := strings.ReplaceAll(name, "/", "."), kubeletSysctls[name]
+			b, err := fs.ReadFile(g.FS, "proc/sys/"+name)
+			if err != nil {
+				problem("protectKernelDefaults is true and %s cannot be read: %v", dotted, err)
+			} else if got := strings.TrimSpace(string(b)); got != want {
+				problem("protectKernelDefaults is true and %s is %s, not %s", dotted, got, want)
+			}
+		}
+	}
+	if config, err := plainConfig(g.FS, g.Kubelet.Kubeconfig); err != nil {
+		problem("%s: %v", g.Kubelet.Kubeconfig, err)
+	} else if len(config.CertData) > 0 {
+		if err := kubeletCertificate(config.CertData, now); err != nil {
+			problem("its client certificate: %v", err)
+		}
+	}
+	return problems
+}
+
+// kubeletMinor is the second number of a version such as v1.35.4.
+func kubeletMinor(version string) int {
+	parts := strings.SplitN(strings.TrimPrefix(version, "v"), ".", 3)
+	if len(parts) < 2 {
+		return 0
+	}
+	n, _ := strconv.Atoi(parts[1])
+	return n
+}
+
+// kubeletCgroupV1 tells whether the node's /sys/fs/cgroup is not the unified
+// hierarchy, as the kubelet does by its type, from the mounts of PID 1:
+// "ID PARENT DEV ROOT MOUNTPOINT OPTIONS ... - TYPE SOURCE OPTIONS" (proc(5)).
+func kubeletCgroupV1(fsys fs.FS) (bool, error) {
+	mounts, err := fs.ReadFile(fsys, "proc/1/mountinfo")
+	if err != nil {
+		return false, err
+	}
+	kind := ""
+	for line := range strings.Lines(string(mounts)) {
+		left, right, ok := strings.Cut(line, " - ")
+		if f := strings.Fields(left); ok && len(f) > 4 && f[4] == "/sys/fs/cgroup" {
+			kind, _, _ = strings.Cut(right, " ") // a later mount hides an earlier one
+		}
+	}
+	if kind == "" {
+		return false, errors.New("/sys/fs/cgroup is not mounted")
+	}
+	return kind != "cgroup2", nil
+}
+
+// kubeletCertificate judges the first certificate of a PEM file, which is the
+// client's own.
+func kubeletCertificate(data []byte, now time.Time) error {
+	for {
+		block, rest := pem.Decode(data)
+		if block == nil {
+			return errors.New("no certificate")
+		}
+		if data = rest; block.Type != "CERTIFICATE" {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		switch {
+		case err != nil:
+			return err
+		case now.After(c.NotAfter):
+			return fmt.Errorf("expired at %s", c.NotAfter.UTC().Format(time.RFC3339))
+		case now.Before(c.NotBefore):
+			return fmt.Errorf("is not valid before %s", c.NotBefore.UTC().Format(time.RFC3339))
+		}
+		return nil
+	}
+}
