@@ -34,9 +34,10 @@ type EtcdGate struct {
 
 	Stable time.Duration // how long one process must run without a restart; 0: 15 s
 	Limit  time.Duration // within which everything must be proven; 0: 3 min
-	Note   func(string)  // hears what could not be asked, may be nil
+	Note   func(string)  // hears what could not be asked, once; may be nil
 
 	restarted time.Time
+	noted     map[string]bool
 }
 
 // EtcdSnapshot is what Before saw.
@@ -176,16 +177,20 @@ func (g *EtcdGate) Prove(ctx context.Context, before EtcdSnapshot) error {
 	defer cancel()
 	var up systemd.Unit
 	var since time.Time
+	restarts := -1 // at first: they are not counted from zero when it was failing before
 	missing := "nothing was asked yet"
 	tick := time.NewTicker(etcdPoll)
 	defer tick.Stop()
 	for {
 		u, err := g.Systemd.Unit(ctx, g.unit())
+		if restarts < 0 {
+			restarts = u.NRestarts
+		}
 		switch {
 		case err != nil && ctx.Err() == nil:
 			return fmt.Errorf("%s: after the restart: %w", g.name(), err)
 		case err != nil:
-		case u.Down() || u.ActiveState == "failed" || u.NRestarts > before.unit.NRestarts+1 && u.Failure() != "":
+		case u.Down() || u.ActiveState == "failed" || u.NRestarts > restarts+1:
 			return fmt.Errorf("%s: after the restart: %s does not stay up: %s%s", g.name(), g.unit(), u.Failure(), etcdLastWords(g.FS, g.restarted))
 		case !u.Running():
 			since = time.Time{}
@@ -331,9 +336,15 @@ func (g *EtcdGate) apiServer(ctx context.Context) error {
 }
 
 func (g *EtcdGate) note(format string, args ...any) {
-	if g.Note != nil {
-		g.Note(g.name() + ": " + fmt.Sprintf(format, args...))
+	text := g.name() + ": " + fmt.Sprintf(format, args...)
+	if g.Note == nil || g.noted[text] {
+		return
 	}
+	if g.noted == nil {
+		g.noted = map[string]bool{}
+	}
+	g.noted[text] = true
+	g.Note(text)
 }
 
 // Watch looks on for a time after the proof: the same process, the cluster

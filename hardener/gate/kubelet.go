@@ -37,7 +37,9 @@ type KubeletGate struct {
 
 	Stable time.Duration // how long one process must run without a restart; 0: 30 s
 	Limit  time.Duration // within which everything must be proven; 0: 3 min
-	Note   func(string)  // hears what could not be asked, may be nil
+	Note   func(string)  // hears what could not be asked, once; may be nil
+
+	noted map[string]bool
 }
 
 // KubeletSnapshot is what Before saw.
@@ -47,6 +49,7 @@ type KubeletSnapshot struct {
 	containers map[string]int // running ones by pod UID
 	pods       map[string]kubeletPod
 	version    string // of the kubelet, "v1.35.4"
+	mute       bool   // it cannot be asked for its configuration from here
 }
 
 // The defaults of KubeletGate. 30 s are three of the unit's RestartSec=10s: a
@@ -65,9 +68,15 @@ func (g *KubeletGate) unit() string {
 }
 
 func (g *KubeletGate) note(format string, args ...any) {
-	if g.Note != nil {
-		g.Note("kubelet: " + fmt.Sprintf(format, args...))
+	text := "kubelet: " + fmt.Sprintf(format, args...)
+	if g.Note == nil || g.noted[text] {
+		return
 	}
+	if g.noted == nil {
+		g.noted = map[string]bool{}
+	}
+	g.noted[text] = true
+	g.Note(text)
 }
 
 // Before refuses a kubelet that is not healthy now, or that would not come up
@@ -110,6 +119,14 @@ func (g *KubeletGate) before(ctx context.Context) (s KubeletSnapshot, err error)
 	}
 	if s.pods, err = g.pods(ctx, api); err != nil {
 		return s, err
+	}
+	if _, err := g.configz(ctx, api); err != nil {
+		s.mute = true
+		why := err.Error()
+		if plainForbidden(err) {
+			why = kubeletNoRights
+		}
+		g.note("which configuration it has cannot be asked: %s", why)
 	}
 	return s, nil
 }
@@ -236,8 +253,8 @@ func (p *kubeletProof) look(ctx context.Context) (missing string, err error) {
 	if err := p.g.healthz(ctx); err != nil {
 		return err.Error(), nil
 	}
-	if err := p.configured(ctx); err != nil {
-		return "", err
+	if missing, err := p.configured(ctx); missing != "" || err != nil {
+		return missing, err
 	}
 	if missing := p.heard(ctx); missing != "" {
 		return missing, nil

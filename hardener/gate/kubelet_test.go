@@ -101,7 +101,7 @@ func TestKubeletPreflight(t *testing.T) {
 	tree := kubeletTree(t, "")
 	delete(tree, "pki/current.pem")
 	g := &KubeletGate{FS: tree, Kubelet: node.Component{Config: "/etc/config.yaml", Kubeconfig: "/etc/kubelet.conf"}}
-	if got := g.preflight("", now); len(got) != 1 || !strings.Contains(got[0], "pki/current.pem") {
+	if got := g.preflight("", now); len(got) != 1 || !strings.Contains(got[0], "pki/current.pem") || strings.Contains(got[0], "\n") {
 		t.Errorf("without its certificate: %q", got)
 	}
 }

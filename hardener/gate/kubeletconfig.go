@@ -123,35 +123,44 @@ func kubeletFlag(field string) string {
 // configured compares what the running kubelet says of its configuration with
 // the file, once: it is read only when the process starts. An unknown field is
 // otherwise only a warning in the log (pkg/kubelet/kubeletconfig/util/codec), and
-// a flag wins over the file.
-func (p *kubeletProof) configured(ctx context.Context) error {
-	if p.configzOK {
-		return nil
+// a flag wins over the file. Where it could not be asked before the restart
+// either, it is not asked.
+func (p *kubeletProof) configured(ctx context.Context) (missing string, err error) {
+	if p.configzOK || p.before.mute {
+		return "", nil
 	}
 	set, err := p.g.settings()
 	if err != nil {
-		return err
+		return "", err
 	}
 	live, err := p.g.configz(ctx, p.api)
+	if plainForbidden(err) {
+		p.configzOK = true
+		p.g.note("which configuration it has cannot be asked: %s", kubeletNoRights)
+		return "", nil
+	}
 	if err != nil {
-		p.configzOK = plainForbidden(err) // another error may pass
-		if p.configzOK {
-			p.g.note("which configuration it has could not be asked: this node has no credentials for it")
-			return nil
-		}
-		return nil
+		return err.Error(), nil
 	}
 	p.configzOK = true
+	// The flags that count are those of the process: the edit may have changed
+	// the unit's since they were last read.
+	if b, err := fs.ReadFile(p.g.FS, fmt.Sprintf("proc/%d/cmdline", p.unit.MainPID)); err == nil && len(b) > 0 {
+		set.argv = strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
+	}
 	differ := set.differences(live)
 	if _, ok := node.FlagValue(set.argv, "config-dir"); ok && len(differ) > 0 {
 		p.g.note("files of --config-dir may override the configuration file: %s", strings.Join(differ, ", "))
-		return nil
+		return "", nil
 	}
 	if len(differ) > 0 {
-		return fmt.Errorf("it does not have what %s says: %s", p.g.Kubelet.Config, strings.Join(differ, ", "))
+		return "", fmt.Errorf("it does not have what %s says: %s", p.g.Kubelet.Config, strings.Join(differ, ", "))
 	}
-	return nil
+	return "", nil
 }
+
+// kubeletNoRights is no fault: a worker has no credentials for configz.
+const kubeletNoRights = "this node has no credentials for it"
 
 // configz asks through the API server with every right, or else the kubelet
 // itself with what it has, which is rarely allowed to (its own certificate is

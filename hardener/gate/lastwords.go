@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -45,7 +46,7 @@ func etcdLastWords(fsys fs.FS, since time.Time) string {
 		}
 		at, err := time.Parse("2006-01-02T15:04:05.999999Z0700", line.TS)
 		// Its listeners are closed on the way out, which it calls an error too.
-		if err != nil || at.Before(since) || line.Error == "" || strings.Contains(line.Error, "use of closed network connection") ||
+		if err != nil || at.Before(since) || line.Error == "" || strings.Contains(line.Error, "use of closed network connection") || line.Error == http.ErrServerClosed.Error() ||
 			!slices.Contains([]string{"error", "fatal", "panic"}, line.Level) {
 			return ""
 		}

@@ -97,17 +97,20 @@ func plainConfig(fsys fs.FS, kubeconfig string) (*rest.Config, error) {
 		*file, *content = "", b
 		return err
 	}
-	var errs []error
 	if use := loaded.Contexts[loaded.CurrentContext]; use != nil {
 		if c := loaded.Clusters[use.Cluster]; c != nil {
-			errs = append(errs, inline(&c.CertificateAuthority, &c.CertificateAuthorityData))
+			if err := inline(&c.CertificateAuthority, &c.CertificateAuthorityData); err != nil {
+				return nil, err
+			}
 		}
 		if u := loaded.AuthInfos[use.AuthInfo]; u != nil {
-			errs = append(errs, inline(&u.ClientCertificate, &u.ClientCertificateData), inline(&u.ClientKey, &u.ClientKeyData))
+			if err := inline(&u.ClientCertificate, &u.ClientCertificateData); err != nil {
+				return nil, err
+			}
+			if err := inline(&u.ClientKey, &u.ClientKeyData); err != nil {
+				return nil, err
+			}
 		}
-	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
 	}
 	return clientcmd.NewDefaultClientConfig(*loaded, &clientcmd.ConfigOverrides{}).ClientConfig()
 }

@@ -73,7 +73,10 @@ func Open(ctx context.Context, root *host.FS) (*Manager, error) {
 	if errs == nil {
 		return nil, fmt.Errorf("connect to systemd: %w: neither %s nor %s is there", ErrNone, privateSocket, busSocket)
 	}
-	return nil, fmt.Errorf("connect to systemd: %w", errors.Join(errs...))
+	if len(errs) == 2 {
+		return nil, fmt.Errorf("connect to systemd: %w; %w", errs[0], errs[1])
+	}
+	return nil, fmt.Errorf("connect to systemd: %w", errs[0])
 }
 
 // dial opens one connection. ctx bounds the greeting, not what comes after it:

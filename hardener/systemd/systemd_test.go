@@ -132,7 +132,7 @@ func TestPlain(t *testing.T) {
 
 func TestFailure(t *testing.T) {
 	for want, u := range map[string]Unit{
-		"": {ActiveState: "active", MainPID: 7, Result: "success"},
+		"": {ActiveState: "active", MainPID: 7, Result: "success", NRestarts: 2},
 		"exited with status 1, result exit-code, restarted 3 times": {ExecMainCode: 1, ExecMainStatus: 1, Result: "exit-code", NRestarts: 3},
 		"killed by killed, result signal":                           {ExecMainCode: 2, ExecMainStatus: 9, Result: "signal"},
 		`result timeout, status "joining"`:                          {Result: "timeout", StatusText: "joining"},

@@ -52,7 +52,7 @@ func (u Unit) Failure() string {
 	if u.Result != "" && u.Result != "success" {
 		said = append(said, "result "+u.Result)
 	}
-	if u.NRestarts > 0 {
+	if u.NRestarts > 0 && len(said) > 0 { // by itself it may be of long ago
 		said = append(said, fmt.Sprintf("restarted %d times", u.NRestarts))
 	}
 	if len(said) > 0 && u.StatusText != "" {

@@ -99,7 +99,7 @@ func (o *outcome) run(ctx context.Context, component, edit string, watch time.Du
 		restart = func() error { return g.Restart(ctx) }
 		prove = func() error {
 			if skipBefore {
-				s.State.Members = 1
+				s.State.Members = 1 // of the small topology
 			}
 			return g.Prove(ctx, s)
 		}
