@@ -9,7 +9,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 # have a loop of links, on which both programs give up.
 NODES ?= 32
 
-.PHONY: build profiles demo test lab lab-down e2e e2e-ha parity bench fuzz lint clean
+.PHONY: build profiles demo test lab lab-down e2e e2e-ha faults bench-policies parity bench fuzz lint clean
 
 build: profiles
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/hardener ./cmd/hardener
@@ -44,10 +44,23 @@ lab-down:
 # at a time, since each wants the machine to itself.
 E2E = $(GO) run ./tests/runner -v $(if $(STRICT),-strict) -- -tags e2e -count=1 -p 1 -timeout 75m
 e2e: profiles
-	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -skip '^TestHA' ./tests/lab/... ./tests/deadman ./tests/e2e
+	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -skip '^TestHA' ./tests/lab/... ./tests/deadman
+	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -skip '^TestHA' ./tests/e2e -settle=$(SETTLE)
+
+# How long a fixed cluster is watched by e2e.
+SETTLE ?= 10m
 
 e2e-ha: profiles
 	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -run '^TestHA' ./tests/e2e
+
+# Fixes of a live control plane, broken in every way, TRIALS of them.
+TRIALS ?= 100
+faults: profiles
+	LAB_KUBERNETES=$(KUBERNETES) $(GO) test -tags e2e -count=1 -timeout 0 -v ./tests/faults -trials=$(TRIALS)
+
+# The policies checks on a full cluster, against kube-bench.
+bench-policies: profiles
+	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -run '^TestPolicies$$' ./tests/e2e
 
 parity: profiles
 	$(GO) test -timeout 85m -count=1 -v -run '^TestParity$$' ./tests/parity -parity.nodes=$(NODES)

@@ -119,10 +119,12 @@ func (a *applier) restart(ctx context.Context, groups []fix.Group) (err error) {
 			break
 		}
 		a.say(g.Component + ": taking its new configuration")
+		began := time.Now()
 		if err := a.group(ctx, g, take); err != nil {
 			failure = fmt.Errorf("%s: %w", g.Component, err)
 			break
 		}
+		a.say(fmt.Sprintf("%s: proven after %.0f s", g.Component, time.Since(began).Seconds()))
 	}
 	done := a.done[first:]
 	if a.stuck || len(done) == 0 {
