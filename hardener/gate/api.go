@@ -233,8 +233,10 @@ func firstLines(s string) string {
 	return short(strings.Join(lines[:min(3, len(lines))], " | "))
 }
 
+// most is how much of somebody else's text an error repeats, in bytes.
+const most = 300
+
 func short(s string) string {
-	const most = 300
 	if len(s) > most {
 		s = strings.ToValidUTF8(s[:most-3], "") + "..."
 	}

@@ -229,5 +229,5 @@ func (g *Gates) lastWords(d details) string {
 			lines = append(lines, strings.TrimSpace(parts[3]))
 		}
 	}
-	return short(secret.ReplaceAllString(strings.Join(lines[max(0, len(lines)-3):], " | "), "$1 [hidden]"))
+	return lastLines(lines)
 }

@@ -30,3 +30,21 @@ func tail(f fs.File, most int64) ([]byte, error) {
 	}
 	return data[:n], err
 }
+
+// lastLines joins the last three lines, without credentials, as far as they fit
+// into 300 bytes. The last one says most: an unknown flag comes after a page of
+// usage.
+func lastLines(lines []string) string {
+	var said string
+	for n := len(lines) - 1; n >= max(0, len(lines)-3); n-- {
+		line := secret.ReplaceAllString(lines[n], "$1 [hidden]")
+		if said == "" {
+			said = short(line)
+		} else if longer := line + " | " + said; len(longer) <= most {
+			said = longer
+		} else {
+			break
+		}
+	}
+	return said
+}
