@@ -45,9 +45,11 @@ lab-down:
 E2E = $(GO) run ./tests/runner -v $(if $(STRICT),-strict) -- -tags e2e -count=1 -p 1 -timeout 75m
 e2e: profiles
 	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -skip '^TestHA' ./tests/lab/... ./tests/deadman
-	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -skip '^TestHA' ./tests/e2e -settle=$(SETTLE)
+	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -skip '^TestHA' ./tests/e2e -settle=$(SETTLE) -soak=$(SOAK)
 
-# How long a fixed cluster is watched by e2e.
+# How long e2e's fixes watch what they restarted, and how long e2e watches a
+# cluster afterwards.
+SOAK   ?= 5m
 SETTLE ?= 10m
 
 e2e-ha: profiles

@@ -16,7 +16,10 @@ import (
 	"github.com/kubespray-hardener/kubespray-hardener/tests/lab/machine"
 )
 
-var settle = flag.Duration("settle", 10*time.Minute, "how long a cluster is watched after it was fixed")
+var (
+	settle = flag.Duration("settle", 10*time.Minute, "how long a cluster is watched after it was fixed")
+	soak   = flag.Duration("soak", 5*time.Minute, "how long a fix itself watches")
+)
 
 // maxOutage is how much longer than one plain restart of its pod an API server
 // may be away while everything of it is fixed.
@@ -38,7 +41,7 @@ func TestFixRestart(t *testing.T) {
 	watch := watchAPI(t, c)
 	for _, n := range []*machine.Node{worker, cp} {
 		began := time.Now()
-		fixed := decode(t, fix(t, n))
+		fixed := decode(t, fix(t, n, "--soak="+soak.String()))
 		if fixed.Run.State != "committed" {
 			t.Fatalf("%s: state %q: %v", n.Name, fixed.Run.State, fixed.Run.Notes)
 		}
