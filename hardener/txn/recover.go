@@ -19,6 +19,10 @@ import (
 // is unfinished. Files that somebody changed since are left as they are and
 // named in the outcome. It may be repeated, and may itself be killed.
 //
+// A run whose journal is damaged is left alone, all of it, and its outcome says
+// Damaged: what its journal still says is for a person to trust, by a rollback by
+// force. That is no error, because to try again does not help.
+//
 // The error names the runs that could not be recovered; the others are.
 func (s *Store) Recover() ([]Outcome, error) {
 	if s.run != nil {
@@ -47,6 +51,9 @@ func (s *Store) recoverRun(id string) (*Outcome, error) {
 	r, err := s.load(id)
 	if r != nil {
 		defer r.close()
+	}
+	if errors.Is(err, errDamaged) {
+		return &Outcome{ID: id, State: Damaged}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -172,8 +179,9 @@ func (r *Run) rollBack(force bool, out *Outcome, each GroupFunc) error {
 	case Unfinished: // damaged
 		final = Undone
 	case RollingBack: // damaged
-	default:
-		return r.cut() // damaged after its end
+	default: // damaged after its end
+		out.State = r.history.info.State
+		return r.cut()
 	}
 	out.State = r.history.info.State
 	if err := r.undoFrom(1, force, out, each); err != nil {
@@ -233,7 +241,7 @@ func (r *Run) obstacles() ([]Left, error) {
 // it after its last good record.
 func (r *Run) salvage() error {
 	if !r.history.begun {
-		return fmt.Errorf("nothing of its journal can be read; its backups are in %s", r.backup.path)
+		return fmt.Errorf("nothing of its journal can be read: compare %s with the node's files, then move %s out of %s", r.backup.path, r.id, r.store.runs.path)
 	}
 	d := r.store.disk
 	if err := d.discard(r.dir, "journal.damaged"); err != nil {

@@ -282,7 +282,7 @@ func (s *Store) load(id string) (*Run, error) {
 	}
 	r.journal, err = r.dir.open("journal", unix.O_RDWR)
 	if errors.Is(err, fs.ErrNotExist) {
-		return r, nil
+		return r, lostJournal(s.runs, id)
 	}
 	var b []byte
 	if err == nil {
@@ -294,6 +294,9 @@ func (s *Store) load(id string) (*Run, error) {
 	}
 	h, valid, err := readJournal(b)
 	r.history, r.size, r.torn = h, int64(valid), valid < len(b)
+	if err == nil && !h.begun {
+		return r, lostJournal(s.runs, id)
+	}
 	return r, err
 }
 
