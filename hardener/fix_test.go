@@ -206,28 +206,55 @@ func TestRunningComponentsAreRefused(t *testing.T) {
 type gate struct {
 	fit, soak error
 	take      func(component string) error
-	log       *[]string
+	// at, when set, is told of each step as it is logged, those of the dead-man
+	// switch too, and may fail it.
+	at  func(step string) error
+	log *[]string
+}
+
+func (g gate) step(words ...string) error {
+	step := strings.Join(words, " ")
+	*g.log = append(*g.log, step)
+	if g.at == nil {
+		return nil
+	}
+	return g.at(step)
 }
 
 func (g gate) Fit(_ context.Context, components []string) error {
-	*g.log = append(*g.log, "fit "+strings.Join(components, " "))
+	if err := g.step("fit", strings.Join(components, " ")); err != nil {
+		return err
+	}
 	return g.fit
 }
 
 func (g gate) Before(_ context.Context, component string) (func(context.Context) error, error) {
-	*g.log = append(*g.log, "before "+component)
+	err := g.step("before", component)
 	return func(context.Context) error {
-		*g.log = append(*g.log, "take "+component)
-		if g.take == nil {
-			return nil
+		if err := g.step("take", component); err != nil || g.take == nil {
+			return err
 		}
 		return g.take(component)
-	}, nil
+	}, err
 }
 
 func (g gate) Soak(_ context.Context, components []string) error {
-	*g.log = append(*g.log, "soak "+strings.Join(components, " "))
+	if err := g.step("soak", strings.Join(components, " ")); err != nil {
+		return err
+	}
 	return g.soak
+}
+
+// deadMan is a dead-man switch of which the gate's log has what is done with it.
+func (g gate) deadMan(t *testing.T, want string) func(*txn.Store, string) hardener.DeadMan {
+	return func(_ *txn.Store, run string) hardener.DeadMan {
+		return func(_ context.Context, deadline time.Duration) (func(context.Context) error, error) {
+			if deadline < 10*time.Minute || run == "" || want != "" && run != want {
+				t.Errorf("the dead-man switch of run %q fires after %s", run, deadline)
+			}
+			return func(context.Context) error { return g.step("disarm") }, g.step("arm")
+		}
+	}
 }
 
 // gated is a node whose fixes pass the gate g; log has what was asked of it and
@@ -236,15 +263,7 @@ func gated(t *testing.T, g gate) (n testNode, log *[]string) {
 	n, log = newNode(t), &[]string{}
 	g.log = log
 	n.fix.Gate = g
-	n.fix.DeadMan = func(_ *txn.Store, run string) hardener.DeadMan {
-		return func(_ context.Context, deadline time.Duration) (func(context.Context) error, error) {
-			if deadline < 10*time.Minute || run == "" {
-				t.Errorf("the dead-man switch of run %q fires after %s", run, deadline)
-			}
-			*log = append(*log, "arm")
-			return func(context.Context) error { *log = append(*log, "disarm"); return nil }, nil
-		}
-	}
+	n.fix.DeadMan = g.deadMan(t, "")
 	return n, log
 }
 

@@ -52,6 +52,7 @@ type Run struct {
 	journal openFile
 	size    int64 // of the journal's valid records
 	torn    bool  // something follows them
+	damaged bool  // and no crash has left it
 	history history
 	closed  bool
 }
