@@ -208,38 +208,44 @@ type gate struct {
 	take      func(component string) error
 	// at, when set, is told of each step as it is logged, those of the dead-man
 	// switch too, and may fail it.
-	at  func(step string) error
-	log *[]string
+	at          func(step string) error
+	cancellable bool // a context that is done fails a step, as in the real one
+	log         *[]string
 }
 
-func (g gate) step(words ...string) error {
+func (g gate) step(ctx context.Context, words ...string) error {
 	step := strings.Join(words, " ")
 	*g.log = append(*g.log, step)
-	if g.at == nil {
-		return nil
+	if g.at != nil {
+		if err := g.at(step); err != nil {
+			return err
+		}
 	}
-	return g.at(step)
+	if g.cancellable {
+		return ctx.Err()
+	}
+	return nil
 }
 
-func (g gate) Fit(_ context.Context, components []string) error {
-	if err := g.step("fit", strings.Join(components, " ")); err != nil {
+func (g gate) Fit(ctx context.Context, components []string) error {
+	if err := g.step(ctx, "fit", strings.Join(components, " ")); err != nil {
 		return err
 	}
 	return g.fit
 }
 
-func (g gate) Before(_ context.Context, component string) (func(context.Context) error, error) {
-	err := g.step("before", component)
-	return func(context.Context) error {
-		if err := g.step("take", component); err != nil || g.take == nil {
+func (g gate) Before(ctx context.Context, component string) (func(context.Context) error, error) {
+	err := g.step(ctx, "before", component)
+	return func(ctx context.Context) error {
+		if err := g.step(ctx, "take", component); err != nil || g.take == nil {
 			return err
 		}
 		return g.take(component)
 	}, err
 }
 
-func (g gate) Soak(_ context.Context, components []string) error {
-	if err := g.step("soak", strings.Join(components, " ")); err != nil {
+func (g gate) Soak(ctx context.Context, components []string) error {
+	if err := g.step(ctx, "soak", strings.Join(components, " ")); err != nil {
 		return err
 	}
 	return g.soak
@@ -248,11 +254,11 @@ func (g gate) Soak(_ context.Context, components []string) error {
 // deadMan is a dead-man switch of which the gate's log has what is done with it.
 func (g gate) deadMan(t *testing.T, want string) func(*txn.Store, string) hardener.DeadMan {
 	return func(_ *txn.Store, run string) hardener.DeadMan {
-		return func(_ context.Context, deadline time.Duration) (func(context.Context) error, error) {
+		return func(ctx context.Context, deadline time.Duration) (func(context.Context) error, error) {
 			if deadline < 10*time.Minute || run == "" || want != "" && run != want {
 				t.Errorf("the dead-man switch of run %q fires after %s", run, deadline)
 			}
-			return func(context.Context) error { return g.step("disarm") }, g.step("arm")
+			return func(ctx context.Context) error { return g.step(ctx, "disarm") }, g.step(ctx, "arm")
 		}
 	}
 }

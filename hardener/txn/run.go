@@ -132,6 +132,10 @@ func (r *Run) UndoGroup() error {
 	return nil
 }
 
+// Groups is how many groups are in place. A group of changes without effect is
+// none.
+func (r *Run) Groups() int { return len(r.history.inPlace()) }
+
 // Unkept reports groups in place that Keep has not covered: Recover would undo
 // them.
 func (r *Run) Unkept() bool {
