@@ -31,8 +31,14 @@ type Gate interface {
 // in time: after the death of this process, or of the machine.
 type DeadMan func(ctx context.Context, deadline time.Duration) (disarm func(context.Context) error, err error)
 
-// componentTime is how long one component may take in all, its undoing included.
-const componentTime = 15 * time.Minute
+// How long a run may take: each component, and on top of that the one that fails.
+// A gate that sees a static pod fail at the end of every stage, and waits out the
+// kubelet's back-off, comes to 22 minutes (package gate, Limits), and as long again
+// with the old files.
+const (
+	componentTime = 10 * time.Minute
+	failureTime   = 45 * time.Minute
+)
 
 // applier carries a plan out, group by group.
 type applier struct {
@@ -106,7 +112,12 @@ func (a *applier) restart(ctx context.Context, groups []fix.Group) error {
 		return fmt.Errorf("nothing was restarted: %w", err)
 	}
 	after := context.WithoutCancel(ctx) // what ends the run must not keep it from cleaning up
-	disarm, err := a.deadMan(ctx, time.Duration(len(groups)+1)*componentTime)
+	// Armed once, for all. That this process is dead is found at once however much
+	// time it had (package deadman); the time only ends one that lives and hangs.
+	// One sum leaves to a component that is slow what the others did not need, where
+	// a time of its own would end it; and to arm again for each would be one more
+	// thing that can fail between two proofs.
+	disarm, err := a.deadMan(ctx, time.Duration(len(groups))*componentTime+failureTime)
 	if err != nil {
 		a.refuse(groups, "not without a dead-man switch: "+err.Error())
 		return fmt.Errorf("nothing was restarted: dead-man switch: %w", err)

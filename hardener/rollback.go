@@ -63,4 +63,4 @@ func staysArmed(err error) string {
 }
 
 // rollbackTime is for all components of a control plane.
-const rollbackTime = 6 * componentTime
+const rollbackTime = 6*componentTime + failureTime

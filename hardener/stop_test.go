@@ -386,3 +386,15 @@ func TestSwitchGuardsEveryEdit(t *testing.T) {
 		})
 	}
 }
+
+// TestTimeForOneComponent: a fix of one component has time for it to fail.
+func TestTimeForOneComponent(t *testing.T) {
+	n, log := gated(t, gate{})
+	n.options.Checks = []string{"1.4.1"}
+	if _, err := hardener.Fix(t.Context(), n.options, n.fix); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"fit scheduler", "arm", "before scheduler", "take scheduler", "soak scheduler", "disarm"}, *log); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
