@@ -398,3 +398,20 @@ func TestTimeForOneComponent(t *testing.T) {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
+
+// TestUnreadableFailuresAreReplaced: what fails now is remembered although what
+// failed before cannot be read.
+func TestUnreadableFailuresAreReplaced(t *testing.T) {
+	n, _ := gated(t, gate{take: func(string) error { return errors.New("not healthy") }})
+	if err := os.WriteFile(filepath.Join(n.dir, txn.StateDir, "failures.json"), []byte("torn"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fixed, err := hardener.Fix(t.Context(), n.options, n.fix)
+	if err == nil || strings.Contains(err.Error(), "torn") || strings.Contains(err.Error(), "failed changes") {
+		t.Errorf("error %v, want only the gate's", err)
+	}
+	tells(t, fixed.After, "kubelet: not healthy")
+	if remembered, err := txn.Failures(n.tree); err != nil || len(remembered) != 1 || remembered[0].Component != "kubelet" {
+		t.Errorf("remembered: %+v, %v", remembered, err)
+	}
+}

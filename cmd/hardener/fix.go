@@ -87,7 +87,7 @@ func runFix(ctx context.Context, s streams, o fixOptions) (err error) {
 		Say: func(line string) { fmt.Fprintln(s.err, "hardener:", line) },
 	}
 	if f.Failed, err = txn.Failures(tree); err != nil {
-		f.Say(err.Error())
+		f.Say("what failed on this node before is not known, and is tried again: " + oneLine(err.Error()))
 	}
 	if tree.LiveProcesses() {
 		live, err := openLive(o.hostFlags, tree, options, o.soak, f.Say)
