@@ -35,7 +35,8 @@ func TestFixRestart(t *testing.T) {
 	install(t, cp)
 	install(t, worker)
 
-	plain := plainRestart(t, c)
+	// The slower of two: one alone varies by a tenth on a busy machine.
+	plain := max(plainRestart(t, c, "once"), plainRestart(t, c, "twice"))
 	before := map[string][]string{"cp1": tree(t, cp), "worker1": tree(t, worker)}
 
 	watch := watchAPI(t, c)
@@ -145,12 +146,12 @@ func targets(node string) string {
 
 // plainRestart is how long the API server gives no answer when its pod is
 // restarted for a change of no effect.
-func plainRestart(t *testing.T, c *lab.Cluster) time.Duration {
+func plainRestart(t *testing.T, c *lab.Cluster, mark string) time.Duration {
 	t.Helper()
 	n := c.Node("cp1")
 	watch := watchAPI(t, c)
 	since := strings.TrimSpace(must(t, n, "pgrep", "-x", "kube-apiserver"))
-	must(t, n, "sh", "-c", `sed '0,/^  annotations:$/s//&\n    restarted: "once"/' `+apiserver+` > /root/.edit && grep -q restarted /root/.edit && mv /root/.edit `+apiserver)
+	must(t, n, "sh", "-c", `sed '0,/^  annotations:$/s//&\n    restarted-`+mark+`: "yes"/' `+apiserver+` > /root/.edit && grep -q restarted-`+mark+` /root/.edit && mv /root/.edit `+apiserver)
 	until(t, 5*time.Minute, "another API server answers", func() (bool, string) {
 		out, err := n.Run(t.Context(), "sh", "-c", "pgrep -x kube-apiserver && kubectl --kubeconfig=/root/.kube/config get --raw=/readyz")
 		return err == nil && !strings.HasPrefix(out, since+"\n") && strings.HasSuffix(strings.TrimSpace(out), "ok"), fmt.Sprint(out, err)
