@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -41,12 +42,12 @@ func TestFaults(t *testing.T) {
 	group, ctx := errgroup.WithContext(t.Context())
 	var known states
 	var takes time.Duration
-	first := bringUp(t, "faults0")
+	first := bringUp(t, 0)
 	known, takes = learn(t, first, program)
 	fmt.Printf("faults: a fix that nothing breaks takes %.0f s\n", takes.Seconds())
 	clusters := []*lab.Cluster{first}
 	for i := 1; i < min(*labs, *trials); i++ {
-		clusters = append(clusters, bringUp(t, fmt.Sprint("faults", i)))
+		clusters = append(clusters, bringUp(t, i))
 	}
 	for _, c := range clusters {
 		group.Go(func() error {
@@ -110,9 +111,10 @@ func build(t *testing.T) string {
 	return path
 }
 
-func bringUp(t *testing.T, name string) *lab.Cluster {
+// bringUp brings the i-th cluster up. LAB_NAME is for runs beside others.
+func bringUp(t *testing.T, i int) *lab.Cluster {
 	t.Helper()
-	c, err := lab.Up(t.Context(), lab.Options{Name: name, Topology: lab.Small, Kubernetes: lab.Version(), Tied: true}, os.Stderr)
+	c, err := lab.Up(t.Context(), lab.Options{Name: fmt.Sprint(cmp.Or(os.Getenv("LAB_NAME"), "faults"), i), Topology: lab.Small, Kubernetes: lab.Version(), Tied: true}, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +141,8 @@ func install(ctx context.Context, n *machine.Node, program string) error {
 		return err
 	}
 	defer f.Close()
-	_, err = n.Feed(ctx, f, "sh", "-c", "cat > /usr/local/bin/hardener && chmod 0755 /usr/local/bin/hardener")
+	// A power cut loses what is not synced.
+	_, err = n.Feed(ctx, f, "sh", "-c", "cat > /usr/local/bin/hardener && chmod 0755 /usr/local/bin/hardener && sync /usr/local/bin/hardener")
 	return err
 }
 
