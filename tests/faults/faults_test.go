@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,7 +27,7 @@ var (
 	trials = flag.Int("trials", 12, "how many fixes are broken")
 	labs   = flag.Int("labs", 2, "how many clusters they are broken on at a time")
 	seed   = flag.Uint64("seed", 0, "of the random moments; 0 takes another one each time")
-	only   = flag.String("fault", "", "only this fault")
+	only   = flag.String("fault", "", "only these faults, separated by commas")
 )
 
 // Whatever goes wrong while a control plane is fixed, it ends in the old or the
@@ -68,7 +70,7 @@ func TestFaults(t *testing.T) {
 	}
 	var chosen []fault
 	for _, f := range faults {
-		if *only == "" || *only == f.name {
+		if *only == "" || slices.Contains(strings.Split(*only, ","), f.name) {
 			chosen = append(chosen, f)
 		}
 	}
