@@ -248,3 +248,34 @@ func TestUndoUnkept(t *testing.T) {
 		t.Errorf("a caller that does not undo: %v", err)
 	}
 }
+
+// TestDirectoryInUseStays: what a component has put into a directory that the
+// group made stays, and that is no fault of the undoing.
+func TestDirectoryInUseStays(t *testing.T) {
+	root := tempDir(t)
+	plant(t, root, entry{name: "etc/a", mode: 0o644, content: "a"})
+	s := openStore(t, root)
+	r, err := s.Begin(RunInfo{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Apply(t.Context(), []Change{mkdir(t, root, "/etc/logs", 0o700), mkdir(t, root, "/etc/empty", 0o700), write(t, root, "/etc/a", "new", 0o644)}); err != nil {
+		t.Fatal(err)
+	}
+	plant(t, root, entry{name: "etc/logs/audit.log", mode: 0o600, content: "logged"})
+	if err := r.UndoGroup(); err != nil {
+		t.Error(err)
+	}
+	if r.Unkept() {
+		t.Error("the group is still to be undone")
+	}
+	if b, err := os.ReadFile(filepath.Join(root, "etc/logs/audit.log")); err != nil || string(b) != "logged" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if _, err := os.Stat(filepath.Join(root, "etc/empty")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the empty directory: %v", err)
+	}
+	if err := r.Commit(); err != nil {
+		t.Fatal(err)
+	}
+}

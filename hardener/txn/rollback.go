@@ -175,7 +175,7 @@ func (r *Run) obstacles() ([]Left, error) {
 				}
 			}
 			if v, why := c.judge(now); v == foreign || v == stuck {
-				left = append(left, Left{c.Path, why})
+				left = append(left, Left{Path: c.Path, Reason: why})
 			}
 			digest := now.Digest
 			now.fileState = c.Before

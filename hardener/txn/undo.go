@@ -24,10 +24,16 @@ type Outcome struct {
 type Left struct {
 	Path   string `json:"path"`
 	Reason string `json:"reason"`
+	// InUse says that it is a directory which the run made and in which somebody
+	// else, such as an API server that logs, has put something since: it is no
+	// fault that it stays.
+	InUse bool `json:"in_use,omitempty"`
 }
 
 // leftError is nil, or an error that is ErrChanged and names what was left.
-func (o *Outcome) leftError() error { return changedError("left as found", o.Left) }
+func (o *Outcome) leftError() error {
+	return changedError("left as found", slices.DeleteFunc(slices.Clone(o.Left), func(l Left) bool { return l.InUse }))
+}
 
 func changedError(what string, left []Left) error {
 	if len(left) == 0 {
@@ -101,7 +107,7 @@ func (r *Run) undoGroup(g *group, force bool, out *Outcome) error {
 			errs = append(errs, err)
 			continue
 		case why != "":
-			out.Left = append(out.Left, Left{c.Path, why})
+			out.Left = append(out.Left, Left{Path: c.Path, Reason: why, InUse: why == inUse})
 			continue
 		case restored:
 			out.Restored = append(out.Restored, c.Path)
@@ -181,6 +187,9 @@ func (c *change) judge(now sight) (verdict, string) {
 	return foreign, fmt.Sprintf("mode or owner was changed since, to %v %d:%d", state.Mode, state.UID, state.GID)
 }
 
+// inUse is why a directory that a run made stays.
+const inUse = "is not empty"
+
 // undoChange restores one path. why is not empty when the path was left as it
 // is.
 func (r *Run) undoChange(d *dirs, c change, force bool) (restored bool, why string, err error) {
@@ -217,7 +226,7 @@ func (r *Run) undoChange(d *dirs, c change, force bool) (restored bool, why stri
 	case c.Kind == Mkdir:
 		err = disk.rmdir(in, base)
 		if errors.Is(err, unix.ENOTEMPTY) {
-			return false, "is not empty", nil
+			return false, inUse, nil
 		}
 	case c.Before.Absent:
 		err = disk.unlink(in, base)
