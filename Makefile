@@ -44,11 +44,14 @@ lab-down:
 # at a time, since each wants the machine to itself.
 E2E = $(GO) run ./tests/runner -v $(if $(STRICT),-strict) -- -tags e2e -count=1 -p 1 -timeout 75m
 e2e: profiles
-	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -skip '^TestHA' ./tests/lab/... ./tests/deadman
-	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -skip '^TestHA' ./tests/e2e -settle=$(SETTLE)
+	LAB_KUBERNETES=$(KUBERNETES) $(E2E) ./tests/lab/... ./tests/deadman
+	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -skip '$(SKIP)' ./tests/e2e -settle=$(SETTLE) -soak=$(SOAK)
 
-# How long a fixed cluster is watched by e2e.
+# How long e2e's fixes watch what they restarted, and how long e2e watches a
+# cluster afterwards.
+SOAK   ?= 5m
 SETTLE ?= 10m
+SKIP   ?= ^TestHA
 
 e2e-ha: profiles
 	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -run '^TestHA' ./tests/e2e

@@ -31,8 +31,14 @@ type Gate interface {
 // in time: after the death of this process, or of the machine.
 type DeadMan func(ctx context.Context, deadline time.Duration) (disarm func(context.Context) error, err error)
 
-// componentTime is how long one component may take in all, its undoing included.
-const componentTime = 15 * time.Minute
+// How long a run may take: each component, and on top of that the one that fails.
+// A gate that sees a static pod fail at the end of every stage, and waits out the
+// kubelet's back-off, comes to 22 minutes (package gate, Limits), and as long again
+// with the old files.
+const (
+	componentTime = 10 * time.Minute
+	failureTime   = 45 * time.Minute
+)
 
 // applier carries a plan out, group by group.
 type applier struct {
@@ -52,12 +58,15 @@ type applier struct {
 	reasons  map[string]string
 	done     []fix.Group // groups in place
 	stuck    bool        // a group that failed could not be undone: recovery has to
+	kept     keptState
+	notes    []string // for the report: what is no failure
 }
 
 // apply carries out the groups of the plan in order. A group that fails is
 // undone and stops the run; the groups before it stay. The error says what
 // failed, nil when everything that the plan offers is in place.
 func (a *applier) apply(ctx context.Context, plan fix.Plan) error {
+	a.kept = keptState{in: a.in, sections: a.sections}
 	a.pending, a.partly = map[string]int{}, map[string]bool{}
 	for _, g := range plan.Groups {
 		for _, key := range checksOf(g) {
@@ -69,14 +78,19 @@ func (a *applier) apply(ctx context.Context, plan fix.Plan) error {
 		}
 	}
 	var restarts []fix.Group
-	for _, g := range plan.Groups {
+	for i, g := range plan.Groups {
 		switch {
 		case !applicable(g):
 		case g.Component == fix.FilesGroup || a.gate == nil:
-			if err := a.group(ctx, g, nil); err != nil {
-				return fmt.Errorf("%s: %w", g.Component, err)
+			err := a.group(ctx, g, nil)
+			if err == nil {
+				if err = a.keep(); err != nil {
+					err = a.takeAllBack(context.WithoutCancel(ctx), err)
+				}
 			}
-			if err := a.run.Keep(); err != nil {
+			if err != nil {
+				err = fmt.Errorf("%s: %w", g.Component, err)
+				a.notBegun(slices.Concat(restarts, plan.Groups[i+1:]), err)
 				return err
 			}
 		default:
@@ -92,62 +106,49 @@ func (a *applier) apply(ctx context.Context, plan fix.Plan) error {
 // restart carries out the groups whose components have to take a new
 // configuration. Each is proven before the next is begun; all are watched
 // together before any is kept.
-func (a *applier) restart(ctx context.Context, groups []fix.Group) (err error) {
+func (a *applier) restart(ctx context.Context, groups []fix.Group) error {
 	if err := a.gate.Fit(ctx, components(groups)); err != nil {
 		a.refuse(groups, "not now: "+err.Error())
 		return fmt.Errorf("nothing was restarted: %w", err)
 	}
 	after := context.WithoutCancel(ctx) // what ends the run must not keep it from cleaning up
-	disarm, err := a.deadMan(ctx, time.Duration(len(groups)+1)*componentTime)
+	// Armed once, for all. That this process is dead is found at once however much
+	// time it had (package deadman); the time only ends one that lives and hangs.
+	// One sum leaves to a component that is slow what the others did not need, where
+	// a time of its own would end it; and to arm again for each would be one more
+	// thing that can fail between two proofs.
+	disarm, err := a.deadMan(ctx, time.Duration(len(groups))*componentTime+failureTime)
 	if err != nil {
 		a.refuse(groups, "not without a dead-man switch: "+err.Error())
 		return fmt.Errorf("nothing was restarted: dead-man switch: %w", err)
 	}
-	// While anything is neither kept nor undone, the switch stays armed.
-	settled := true
+	// While anything is neither kept nor undone, the switch stays armed. It is
+	// disarmed before the run ends: what is kept no recovery undoes.
 	defer func() {
-		if settled {
-			err = errors.Join(err, disarm(after))
+		if a.run.Unkept() {
+			return
+		}
+		if off := disarm(after); off != nil {
+			a.notes = append(a.notes, staysArmed(off))
 		}
 	}()
-	sections, in, first := a.sections, a.in, len(a.done)
 	var failure error
-	for _, g := range groups {
-		take, err := a.gate.Before(ctx, g.Component)
-		if err != nil {
-			failure = fmt.Errorf("%s: %w", g.Component, err)
+	for i, g := range groups {
+		if failure = a.component(ctx, g); failure != nil {
+			a.notBegun(groups[i+1:], failure)
 			break
 		}
-		a.say(g.Component + ": taking its new configuration")
-		began := time.Now()
-		if err := a.group(ctx, g, take); err != nil {
-			failure = fmt.Errorf("%s: %w", g.Component, err)
-			break
-		}
-		a.say(fmt.Sprintf("%s: proven after %.0f s", g.Component, time.Since(began).Seconds()))
 	}
-	done := a.done[first:]
+	done := a.done[a.kept.groups:]
 	if a.stuck || len(done) == 0 {
-		settled = !a.stuck
 		return failure
 	}
-	settled = false
-	a.say("watching " + strings.Join(components(done), ", "))
-	if err := a.gate.Soak(ctx, components(done)); err != nil {
-		for _, g := range done {
-			a.mark(g, fix.Undone, err.Error())
-			err = errors.Join(err, a.remember(g, err))
-		}
-		err = fmt.Errorf("not healthy for long: %w", err)
-		undoErr := a.undo(after, func(each txn.GroupFunc) error { return a.run.UndoUnkept(each) })
-		settled = !a.run.Unkept()
-		a.done, a.sections, a.in = a.done[:first], sections, in
-		return errors.Join(failure, err, undoErr)
+	if err := a.watch(ctx, done); err != nil {
+		return errors.Join(failure, a.takeAllBack(after, err))
 	}
-	if err := a.run.Keep(); err != nil {
-		return errors.Join(failure, err)
+	if err := a.keep(); err != nil {
+		return errors.Join(failure, a.takeAllBack(after, err))
 	}
-	settled = true
 	return failure
 }
 
@@ -156,10 +157,13 @@ func (a *applier) restart(ctx context.Context, groups []fix.Group) (err error) {
 func (a *applier) group(ctx context.Context, g fix.Group, take func(context.Context) error) error {
 	changes, err := a.changes(g)
 	if err != nil {
+		a.mark(g, fix.Refused, err.Error())
 		return err
 	}
+	before := a.run.Groups()
 	if err := a.run.Apply(ctx, changes); err != nil {
 		a.mark(g, fix.Undone, err.Error())
+		a.stuck = a.run.Groups() > before
 		return err
 	}
 	if take != nil {
@@ -179,25 +183,23 @@ func (a *applier) group(ctx context.Context, g fix.Group, take func(context.Cont
 	if take != nil && ctx.Err() == nil {
 		err = errors.Join(err, a.remember(g, err))
 	}
+	if a.run.Groups() == before { // it changed nothing: the newest group is another
+		return fmt.Errorf("%w; its files were as planned already", err)
+	}
 	a.say(g.Component + ": " + firstLine(err) + "; putting its files back")
-	if undoErr := a.run.UndoGroup(); undoErr != nil {
-		a.stuck = a.run.Unkept()
+	undoErr := a.run.UndoGroup()
+	if a.stuck = a.run.Groups() > before; a.stuck {
 		return errors.Join(err, undoErr)
 	}
 	if take != nil {
 		if takeErr := take(context.WithoutCancel(ctx)); takeErr != nil {
-			return fmt.Errorf("%w; restored, but %w", err, takeErr)
+			return errors.Join(fmt.Errorf("%w; restored, but %w", err, takeErr), undoErr)
 		}
 	}
+	if undoErr != nil { // somebody else's files were left as they are
+		return errors.Join(err, undoErr)
+	}
 	return fmt.Errorf("%w; everything of this group was restored", err)
-}
-
-// undo runs an undoing of groups, and lets each component take its old files
-// before the next one loses its own.
-func (a *applier) undo(ctx context.Context, by func(txn.GroupFunc) error) error {
-	var errs []error
-	err := by(takeBack(ctx, a.gate, a.say, &errs))
-	return errors.Join(append(errs, err)...)
 }
 
 // takeBack is what each component needs while its files are put back.
@@ -233,6 +235,18 @@ func firstLine(err error) string {
 func (a *applier) refuse(groups []fix.Group, reason string) {
 	for _, g := range groups {
 		a.mark(g, fix.Refused, reason)
+	}
+}
+
+// notBegun marks groups that are not begun after a failure. What a check already
+// came to by another group stays.
+func (a *applier) notBegun(groups []fix.Group, failure error) {
+	for _, g := range slices.DeleteFunc(slices.Clone(groups), func(g fix.Group) bool { return !applicable(g) }) {
+		for _, key := range checksOf(g) {
+			if a.outcome[key] != fix.Undone && a.outcome[key] != fix.Refused {
+				a.outcome[key], a.reasons[key] = fix.Refused, "not begun after a failure: "+firstLine(failure)
+			}
+		}
 	}
 }
 

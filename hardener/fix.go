@@ -105,10 +105,7 @@ func carryOut(ctx context.Context, in *inspection, sections []section, plan fix.
 	if a.gate != nil {
 		a.deadMan = f.DeadMan(store, run.ID())
 	}
-	failure := a.apply(ctx, plan)
-	if err := run.Commit(); err != nil {
-		failure = errors.Join(failure, err)
-	}
+	failure := errors.Join(a.apply(ctx, plan), a.end())
 
 	// What stays in place is judged once more; the verdicts of a group that was
 	// taken back are those from before it.
@@ -132,12 +129,32 @@ func carryOut(ctx context.Context, in *inspection, sections []section, plan fix.
 		after.Run.State = "stopped"
 		after.Run.Notes = append(after.Run.Notes, failure.Error())
 	}
+	after.Run.Notes = append(after.Run.Notes, a.notes...)
 	before = withDecisions(before, plan.Decisions)
 	after = after.WithBefore(before)
 	if len(a.done) > 0 {
 		failure = errors.Join(failure, a.save(store, after))
 	}
 	return Fixed{Before: before, After: after}, failure
+}
+
+// end ends the run. What is neither proven nor undone must not be committed: a
+// recovery has to find it.
+func (a *applier) end() error {
+	if a.run.Unkept() {
+		a.revert("not proven, and could not be put back yet")
+		return fmt.Errorf("run %s is unfinished: what could not be put back is tried again, by the dead-man switch where one is armed, and by the next fix or rollback", a.run.ID())
+	}
+	err := a.run.Commit()
+	if err == nil {
+		return nil
+	}
+	runs, listErr := a.store.Runs()
+	if listErr == nil && slices.ContainsFunc(runs, func(r txn.RunInfo) bool { return r.ID == a.run.ID() && r.State == txn.Committed }) {
+		a.notes = append(a.notes, err.Error()) // of old runs
+		return nil
+	}
+	return fmt.Errorf("%w; what was made is proven and stays, and the next fix or rollback ends the run", err)
 }
 
 // applicable reports a group that this run carries out.

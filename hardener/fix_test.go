@@ -206,28 +206,65 @@ func TestRunningComponentsAreRefused(t *testing.T) {
 type gate struct {
 	fit, soak error
 	take      func(component string) error
-	log       *[]string
+	// at, when set, is told of each step as it is logged, those of the dead-man
+	// switch too, and may fail it.
+	at          func(step string) error
+	cancellable bool // a context that is done fails a step, as in the real one
+	log         *[]string
 }
 
-func (g gate) Fit(_ context.Context, components []string) error {
-	*g.log = append(*g.log, "fit "+strings.Join(components, " "))
+func (g gate) step(ctx context.Context, words ...string) error {
+	step := strings.Join(words, " ")
+	*g.log = append(*g.log, step)
+	if g.at != nil {
+		if err := g.at(step); err != nil {
+			return err
+		}
+	}
+	if g.cancellable {
+		return ctx.Err()
+	}
+	return nil
+}
+
+func (g gate) Fit(ctx context.Context, components []string) error {
+	if err := g.step(ctx, "fit", strings.Join(components, " ")); err != nil {
+		return err
+	}
 	return g.fit
 }
 
-func (g gate) Before(_ context.Context, component string) (func(context.Context) error, error) {
-	*g.log = append(*g.log, "before "+component)
-	return func(context.Context) error {
-		*g.log = append(*g.log, "take "+component)
-		if g.take == nil {
-			return nil
+func (g gate) Before(ctx context.Context, component string) (func(context.Context) error, error) {
+	err := g.step(ctx, "before", component)
+	return func(ctx context.Context) error {
+		if err := g.step(ctx, "take", component); err != nil || g.take == nil {
+			return err
 		}
 		return g.take(component)
-	}, nil
+	}, err
 }
 
-func (g gate) Soak(_ context.Context, components []string) error {
-	*g.log = append(*g.log, "soak "+strings.Join(components, " "))
+func (g gate) Soak(ctx context.Context, components []string) error {
+	if err := g.step(ctx, "soak", strings.Join(components, " ")); err != nil {
+		return err
+	}
 	return g.soak
+}
+
+// longestFailure is how long the gate of a static pod can take to see it fail, and
+// then to prove it with its old files: see gate.DefaultLimits.
+const longestFailure = 44 * time.Minute
+
+// deadMan is a dead-man switch of which the gate's log has what is done with it.
+func (g gate) deadMan(t *testing.T, want string) func(*txn.Store, string) hardener.DeadMan {
+	return func(_ *txn.Store, run string) hardener.DeadMan {
+		return func(ctx context.Context, deadline time.Duration) (func(context.Context) error, error) {
+			if deadline < longestFailure || run == "" || want != "" && run != want {
+				t.Errorf("the dead-man switch of run %q fires after %s", run, deadline)
+			}
+			return func(ctx context.Context) error { return g.step(ctx, "disarm") }, g.step(ctx, "arm")
+		}
+	}
 }
 
 // gated is a node whose fixes pass the gate g; log has what was asked of it and
@@ -236,15 +273,7 @@ func gated(t *testing.T, g gate) (n testNode, log *[]string) {
 	n, log = newNode(t), &[]string{}
 	g.log = log
 	n.fix.Gate = g
-	n.fix.DeadMan = func(_ *txn.Store, run string) hardener.DeadMan {
-		return func(_ context.Context, deadline time.Duration) (func(context.Context) error, error) {
-			if deadline < 10*time.Minute || run == "" {
-				t.Errorf("the dead-man switch of run %q fires after %s", run, deadline)
-			}
-			*log = append(*log, "arm")
-			return func(context.Context) error { *log = append(*log, "disarm"); return nil }, nil
-		}
-	}
+	n.fix.DeadMan = g.deadMan(t, "")
 	return n, log
 }
 

@@ -3,6 +3,7 @@ package hardener
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/fix"
@@ -29,41 +30,37 @@ func Rollback(ctx context.Context, store *txn.Store, o RollbackOptions) (out txn
 	if o.Say == nil {
 		o.Say = func(string) {}
 	}
-	restarts, err := restarts(store, o.Run)
+	run, err := store.CanRollback(o.Run, o.Force)
 	if err != nil {
-		return out, err
+		return txn.Outcome{ID: run.ID, State: run.State}, err
 	}
+	restarts := slices.ContainsFunc(run.Components, func(c string) bool { return c != fix.FilesGroup })
 	if o.Gate == nil || !restarts {
-		return store.Rollback(o.Run, o.Force, nil)
+		return store.Rollback(run.ID, o.Force, nil)
 	}
-	disarm, err := o.DeadMan(store, o.Run)(ctx, rollbackTime)
+	disarm, err := o.DeadMan(store, run.ID)(ctx, rollbackTime)
 	if err != nil {
-		return out, err
+		return txn.Outcome{ID: run.ID, State: run.State}, fmt.Errorf("roll back: run %s: nothing was put back: %w", run.ID, err)
 	}
 	after := context.WithoutCancel(ctx)
 	var errs []error
-	out, err = store.Rollback(o.Run, o.Force, takeBack(after, o.Gate, o.Say, &errs))
+	out, err = store.Rollback(run.ID, o.Force, takeBack(after, o.Gate, o.Say, &errs))
 	err = errors.Join(append(errs, err)...)
-	if out.State == txn.RollingBack { // for the switch to finish
+	if out.State == txn.RollingBack || out.State == txn.Unfinished { // for the switch to finish; Unfinished was Damaged
 		return out, err
 	}
-	return out, errors.Join(err, disarm(after))
+	if off := disarm(after); off != nil {
+		o.Say(staysArmed(off))
+	}
+	return out, err
 }
 
-// restarts tells whether undoing a run restarts anything. An empty id is the last
-// run with changes in place, as for txn.Store.Rollback.
-func restarts(store *txn.Store, id string) (bool, error) {
-	runs, err := store.Runs()
-	if err != nil {
-		return false, err
-	}
-	for _, run := range slices.Backward(runs) {
-		if run.ID == id || id == "" && run.State == txn.Committed && len(run.Components) > 0 {
-			return slices.ContainsFunc(run.Components, func(c string) bool { return c != fix.FilesGroup }), nil
-		}
-	}
-	return false, nil // the rollback says that there is none
+// staysArmed tells of a switch that could not be disarmed after all was settled.
+// It is no failure: once this process has ended it finds nothing to undo and takes
+// itself away (package deadman).
+func staysArmed(err error) string {
+	return firstLine(err) + ": it goes by itself within a minute or with the next boot; hardener recover takes it away too"
 }
 
 // rollbackTime is for all components of a control plane.
-const rollbackTime = 6 * componentTime
+const rollbackTime = 6*componentTime + failureTime

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -85,7 +87,7 @@ func runFix(ctx context.Context, s streams, o fixOptions) (err error) {
 		Say: func(line string) { fmt.Fprintln(s.err, "hardener:", line) },
 	}
 	if f.Failed, err = txn.Failures(tree); err != nil {
-		f.Say(err.Error())
+		f.Say("what failed on this node before is not known, and is tried again: " + oneLine(err.Error()))
 	}
 	if tree.LiveProcesses() {
 		live, err := openLive(o.hostFlags, tree, options, o.soak, f.Say)
@@ -95,9 +97,12 @@ func runFix(ctx context.Context, s streams, o fixOptions) (err error) {
 		defer func() { err = errors.Join(err, live.Close()) }()
 		f.Gate, f.DeadMan, f.UnknownFlags = live, live.deadMan, unknownFlags(o.procDir())
 	}
-	unfinished, err := unfinishedRuns(tree)
+	unfinished, damaged, err := unfinishedRuns(tree)
 	if err != nil {
 		return err
+	}
+	if o.dryRun && len(damaged) > 0 { // a plan that no fix would carry out
+		return damagedError(damaged)
 	}
 	if o.dryRun {
 		for _, id := range unfinished {
@@ -112,11 +117,11 @@ func runFix(ctx context.Context, s streams, o fixOptions) (err error) {
 		}()
 		f.Store = func() (_ *txn.Store, err error) {
 			if store == nil {
-				store, err = openStore(ctx, s, tree)
+				store, err = openStore(ctx, s, tree, "")
 			}
 			return store, err
 		}
-		if len(unfinished) > 0 { // what it left must not be taken for the node as it is
+		if len(unfinished)+len(damaged) > 0 { // what it left must not be taken for the node as it is
 			if _, err := f.Store(); err != nil {
 				return err
 			}
@@ -138,14 +143,19 @@ func runFix(ctx context.Context, s streams, o fixOptions) (err error) {
 	return nil
 }
 
-// openStore takes the node's lock and finishes what a run that died left.
-func openStore(ctx context.Context, s streams, tree *host.FS) (*txn.Store, error) {
+// openStore takes the node's lock and finishes what a run that died left. A run
+// whose journal is damaged is an error, but for the one that is about to be
+// rolled back by force, which may be empty.
+func openStore(ctx context.Context, s streams, tree *host.FS, forced string) (*txn.Store, error) {
 	store, err := txn.Open(tree)
 	if err != nil {
 		return nil, err
 	}
 	recovery, err := deadman.Recover(ctx, tree, store, true)
 	tellRecovery(s, recovery)
+	if damaged := recovery.Damaged(); err == nil && len(damaged) > 0 && !slices.Contains(damaged, forced) {
+		err = damagedError(damaged)
+	}
 	if err != nil {
 		store.Close()
 		return nil, err
@@ -153,17 +163,30 @@ func openStore(ctx context.Context, s streams, tree *host.FS) (*txn.Store, error
 	return store, nil
 }
 
-// unfinishedRuns are the runs that are under way or died.
-func unfinishedRuns(tree *host.FS) ([]string, error) {
+// damagedError says what a person has to do about runs whose journals are
+// damaged, the newest first.
+func damagedError(runs []string) error {
+	var all []string
+	for _, id := range runs {
+		all = append(all, fmt.Sprintf("the journal of run %s is damaged: hardener rollback --run %s --force puts back what can be read of it", id, id))
+	}
+	return errors.New(strings.Join(all, "; "))
+}
+
+// unfinishedRuns are the runs that are under way or died, and those whose
+// journals are damaged, the newest first.
+func unfinishedRuns(tree *host.FS) (unfinished, damaged []string, err error) {
 	runs, err := txn.List(tree)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var ids []string
-	for _, run := range runs {
-		if run.State == txn.Unfinished || run.State == txn.RollingBack {
-			ids = append(ids, run.ID)
+	for _, run := range slices.Backward(runs) {
+		switch run.State {
+		case txn.Unfinished, txn.RollingBack:
+			unfinished = append(unfinished, run.ID)
+		case txn.Damaged:
+			damaged = append(damaged, run.ID)
 		}
 	}
-	return ids, nil
+	return unfinished, damaged, nil
 }

@@ -52,6 +52,10 @@ func runRecover(ctx context.Context, s streams, flags hostFlags, boot bool) erro
 	defer store.Close()
 	recovery, err := deadman.Recover(ctx, tree, store, !boot)
 	tellRecovery(s, recovery)
+	if damaged := recovery.Damaged(); len(damaged) > 0 {
+		// The failed unit stays listed by systemctl --failed.
+		err = errors.Join(err, damagedError(damaged))
+	}
 	if err == nil && len(recovery.Outcomes) == 0 {
 		fmt.Fprintln(s.err, "hardener: recover: no run had died")
 	}
@@ -77,6 +81,9 @@ func openOverdue(ctx context.Context, s streams, tree *host.FS) (*txn.Store, err
 // tellRecovery says what a recovery did.
 func tellRecovery(s streams, r deadman.Recovery) {
 	for _, out := range r.Outcomes {
+		if out.State == txn.Damaged {
+			continue // an error, see damagedError
+		}
 		fmt.Fprintf(s.err, "hardener: run %s had died and is %s now", out.ID, out.State)
 		if len(out.Restored) > 0 {
 			fmt.Fprintf(s.err, "; restored %s", strings.Join(out.Restored, ", "))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -27,7 +28,9 @@ func newRollbackCommand(s streams) *cobra.Command {
 		Short: "Undo a run of fix",
 		Long: `rollback puts back every file that a run of fix changed: its content, mode and
 owner. A file that somebody changed since is left as it is and the whole
-rollback is refused, unless --force is given.
+rollback is refused, unless --force is given. A run whose journal is damaged is
+only undone with --run and --force, as far as its journal can be read; until then
+nothing else is changed on the node.
 
 On a live node each component takes its old files, the newest change first, and
 has to be healthy with them before the next one loses its own.
@@ -63,12 +66,18 @@ func runRollback(ctx context.Context, s streams, o rollbackOptions) (err error) 
 		}
 		return printRuns(s, o, runs)
 	}
-	if runs, err := txn.List(tree); err != nil {
+	runs, err := txn.List(tree)
+	if err != nil {
 		return err
-	} else if len(runs) == 0 {
+	}
+	if len(runs) == 0 {
 		return usage("hardener fix records its runs below ROOT"+txn.StateDir, "roll back: this node has no runs")
 	}
-	store, err := openStore(ctx, s, tree)
+	forced := ""
+	if o.force {
+		forced = o.run
+	}
+	store, err := openStore(ctx, s, tree, forced)
 	if err != nil {
 		return err
 	}
@@ -92,8 +101,11 @@ func runRollback(ctx context.Context, s streams, o rollbackOptions) (err error) 
 	if errors.Is(err, txn.ErrChanged) && !o.force {
 		return fmt.Errorf("%w; --force puts them back all the same", err)
 	}
-	if out.State != txn.RolledBack {
+	if out.State != txn.RolledBack && out.State != txn.Undone { // Undone: its journal was damaged before its end
 		return err
+	}
+	if i := slices.IndexFunc(runs, func(r txn.RunInfo) bool { return r.ID == out.ID }); i >= 0 && runs[i].State == txn.Damaged {
+		r.Say(fmt.Sprintf("the journal of run %s was damaged: what it no longer says was not undone; %s/runs/%s/backup has every file that the run was to replace, as it was", out.ID, txn.StateDir, out.ID))
 	}
 	if o.output.value == "json" {
 		return errors.Join(err, json.NewEncoder(s.out).Encode(out))
@@ -101,6 +113,12 @@ func runRollback(ctx context.Context, s streams, o rollbackOptions) (err error) 
 	fmt.Fprintf(s.out, "Run %s is rolled back. As before the run:\n", out.ID)
 	for _, path := range out.Restored {
 		fmt.Fprintln(s.out, "  "+path)
+	}
+	if len(out.Left) > 0 {
+		fmt.Fprintln(s.out, "Left as they are:")
+	}
+	for _, left := range out.Left {
+		fmt.Fprintf(s.out, "  %s: %s\n", left.Path, left.Reason)
 	}
 	return err
 }

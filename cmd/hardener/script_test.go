@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 //	big FILE MIB       make a sparse file
 //	newline DIR        put a key with a newline in its name there
 //	substitute F O N   replace text in a file
+//	damage DIR         spoil the journal of the newest run, and set RUN to it
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -41,6 +42,7 @@ func TestScripts(t *testing.T) {
 			"big":        cmdBig,
 			"newline":    cmdNewline,
 			"substitute": cmdSubstitute,
+			"damage":     cmdDamage,
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "root" {
@@ -167,6 +169,22 @@ func cmdBig(ts *testscript.TestScript, _ bool, args []string) {
 // cmdNewline makes a file whose name a script cannot write.
 func cmdNewline(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(filepath.Join(ts.MkAbs(args[0]), "two\nlines.key"), []byte("x"), 0o644))
+}
+
+// cmdDamage puts something before the last record of the newest run's journal,
+// which no crash does.
+func cmdDamage(ts *testscript.TestScript, _ bool, args []string) {
+	runs, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "var/lib/kubespray-hardener/runs/*"))
+	ts.Check(err)
+	if len(runs) == 0 {
+		ts.Fatalf("%s has no runs", args[0])
+	}
+	journal := filepath.Join(runs[len(runs)-1], "journal")
+	data, err := os.ReadFile(journal)
+	ts.Check(err)
+	last := strings.LastIndex(strings.TrimSuffix(string(data), "\n"), "\n") + 1
+	ts.Check(os.WriteFile(journal, []byte(string(data[:last])+"rot"+string(data[last:])), 0o600))
+	ts.Setenv("RUN", filepath.Base(runs[len(runs)-1]))
 }
 
 // cmdSubstitute replaces text in a file; \n, \t, \r and \0 stand for themselves.

@@ -66,7 +66,8 @@ type armed struct {
 // everything is durable, the program has been started by systemd once, and the
 // timer runs.
 //
-// disarm is Disarm; it comes after the run's end is in its journal. A node
+// disarm is Disarm; it comes when the journal has nothing that a recovery would
+// undo. A node
 // without systemd is systemd.ErrNone. After an error nothing new is armed, and
 // what was armed before still is.
 func Arm(ctx context.Context, o Options) (disarm func(context.Context) error, err error) {

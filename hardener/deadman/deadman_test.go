@@ -111,6 +111,53 @@ func TestRecoverWithoutSystemd(t *testing.T) {
 	}
 }
 
+// A run whose journal is damaged is not tried again and again: the switch goes,
+// what other runs have left is undone, and of it nothing.
+func TestRecoverDamagedRun(t *testing.T) {
+	root, store := tree(t)
+	var runs []string
+	for _, name := range []string{"damaged", "died"} {
+		run, err := store.Begin(txn.RunInfo{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		runs = append(runs, run.ID())
+		err = run.Apply(t.Context(), []txn.Change{
+			{Kind: txn.Write, Path: "/etc/" + name, Content: []byte("new"), Mode: 0o600, UID: os.Geteuid(), GID: os.Getegid(), Expect: txn.State{Absent: true}, Component: "etcd"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == "damaged" {
+			if err := run.Commit(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	store.Close()
+	journal := filepath.Join(root.Dir(), txn.StateDir, "runs", runs[0], "journal")
+	b, err := os.ReadFile(journal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(journal, []byte(strings.Replace(string(b), `"group"`, `"gruop"`, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	store = open(t, root)
+	r, err := Recover(t.Context(), root, store, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(runs[:1], r.Damaged()); diff != "" {
+		t.Error(diff)
+	}
+	for name, want := range map[string]bool{"damaged": true, "died": false} {
+		if _, err := os.Stat(filepath.Join(root.Dir(), "etc", name)); (err == nil) != want {
+			t.Errorf("/etc/%s: %v", name, err)
+		}
+	}
+}
+
 // A node on which nobody left anything is not touched.
 func TestRecoverNothing(t *testing.T) {
 	root, store := tree(t)

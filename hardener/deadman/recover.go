@@ -34,6 +34,18 @@ var services = []struct{ component, unit string }{
 // on starting by itself.
 const restartLimit = 3 * time.Minute
 
+// Damaged are the runs that need a person, because their journals cannot be read
+// to the end: nothing of them was undone.
+func (r *Recovery) Damaged() []string {
+	var ids []string
+	for _, out := range r.Outcomes {
+		if out.State == txn.Damaged {
+			ids = append(ids, out.ID)
+		}
+	}
+	return ids
+}
+
 // Recover undoes what a process that died has left unproven, makes the components
 // whose files were put back take them, and disarms the switch. Everything that
 // takes the lock of a node does this first, so that nothing is left over from a
@@ -46,7 +58,8 @@ const restartLimit = 3 * time.Minute
 //
 // The switch stays armed after an error of the undoing itself, so that it is
 // tried again, and where there is no systemd, as in a container that does not see
-// the host's: then it is for the node to restart what has to be restarted.
+// the host's: then it is for the node to restart what has to be restarted. A run
+// that is Damaged keeps nothing armed: to try again would come to the same.
 func Recover(ctx context.Context, root *host.FS, store *txn.Store, wait bool) (Recovery, error) {
 	var r Recovery
 	run, err := armedRun(store)

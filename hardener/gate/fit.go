@@ -112,7 +112,18 @@ func (f *fitness) settled(ctx context.Context, component string) error {
 		return err
 	}
 	if age := time.Since(d.started); age < calm {
-		return fmt.Errorf("its container was started only %s ago", age.Round(time.Second))
+		f.log("fit: %s was started only %s ago: waiting until it has run for %s", program(component), age.Round(time.Second), calm)
+		if err := sleep(ctx, calm-age); err != nil {
+			return err
+		}
+		if s, err = r.look(ctx, p); err != nil {
+			return err
+		}
+		if _, now, err := s.current(p); err != nil {
+			return err
+		} else if now.id != c.id {
+			return errors.New("it restarts again and again")
+		}
 	}
 	t := &taking{Gates: f.Gates, p: p, at: at, runtime: r, box: box, c: c}
 	if err := t.probe(ctx); err != nil {

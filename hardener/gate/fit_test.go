@@ -66,8 +66,13 @@ func TestComponentsSettled(t *testing.T) {
 	w.answers["/livez"] = http.StatusInternalServerError
 	wants(t, f.componentsSettled(t.Context()), "kube-scheduler", "500")
 	delete(w.answers, "/livez")
-	w.status[container1].StartedAt = time.Now().UnixNano()
-	wants(t, f.componentsSettled(t.Context()), "started only")
+	// One that has just been started is given the time to restart again.
+	w.status[container1].StartedAt = time.Now().Add(time.Second - calm).UnixNano()
+	began := time.Now()
+	wants(t, f.componentsSettled(t.Context()))
+	if time.Since(began) < 500*time.Millisecond {
+		t.Error("a new container is not waited for")
+	}
 	w.manifest("--pending")
 	wants(t, f.componentsSettled(t.Context()), "would change more than is asked for", "without --pending")
 }

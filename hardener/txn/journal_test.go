@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -245,7 +246,9 @@ func recoverFuzzed(t *testing.T, dir string, journal []byte, h history) {
 	if err != nil {
 		return
 	}
-	if outcomes, err := s.Recover(); err != nil || len(outcomes) > 0 {
+	outcomes, err := s.Recover()
+	done := slices.DeleteFunc(outcomes, func(o Outcome) bool { return o.State == Damaged })
+	if err != nil || len(done) > 0 {
 		t.Errorf("a second recover: %v, %v", outcomes, err)
 	}
 }

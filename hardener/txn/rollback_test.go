@@ -203,8 +203,8 @@ func TestDamagedJournal(t *testing.T) {
 	if _, err := s.Begin(RunInfo{}); !errors.Is(err, ErrUnfinished) {
 		t.Errorf("Begin: %v", err)
 	}
-	if _, err := s.Recover(); !errors.Is(err, errDamaged) {
-		t.Errorf("Recover: %v", err)
+	if out, err := s.Recover(); err != nil || len(out) != 1 || out[0].State != Damaged || out[0].ID != infos[0].ID {
+		t.Errorf("Recover: %+v, %v", out, err)
 	}
 	if _, err := s.Rollback(infos[0].ID, false, nil); !errors.Is(err, errDamaged) {
 		t.Errorf("Rollback: %v", err)
@@ -225,5 +225,90 @@ func TestDamagedJournal(t *testing.T) {
 	}
 	if _, err := s.Begin(RunInfo{}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestDamagedJournalAmongOthers: what is left of the others is recovered, however
+// often.
+func TestDamagedJournalAmongOthers(t *testing.T) {
+	root, s, _, _ := rollbackNode(t)
+	if _, err := s.Rollback("", false, nil); err != nil {
+		t.Fatal(err)
+	}
+	damaged := apply(t, s, write(t, root, "/etc/other", "new", 0o600))
+	changed := snapshot(t, root)
+	died, err := s.Begin(RunInfo{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := died.Apply(t.Context(), []Change{write(t, root, "/etc/replaced", "new", 0o600)}); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	journal := filepath.Join(root, StateDir, "runs", damaged.ID(), "journal")
+	b, err := os.ReadFile(journal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[frameHead+5] ^= 1
+	if err := os.WriteFile(journal, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, root)
+	out, err := s.Recover()
+	if err != nil || len(out) != 2 || out[0].ID != died.ID() || out[0].State != Undone || out[1].ID != damaged.ID() || out[1].State != Damaged {
+		t.Errorf("%+v, %v", out, err)
+	}
+	if diff := cmp.Diff(changed, snapshot(t, root)); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	// Its beginning cannot be read, so that nothing can be put back, and it says so.
+	_, err = s.Rollback(damaged.ID(), true, nil)
+	if err == nil || !strings.Contains(err.Error(), "nothing of its journal can be read") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestLostJournal: a run whose journal says nothing at all is not taken for one
+// that has done nothing, nor thrown away with its backups.
+func TestLostJournal(t *testing.T) {
+	for how, lose := range map[string]func(string) error{
+		"zeros": func(journal string) error { return os.WriteFile(journal, make([]byte, 4096), 0o600) },
+		"empty": func(journal string) error { return os.Truncate(journal, 0) },
+		"gone":  os.Remove,
+	} {
+		t.Run(how, func(t *testing.T) {
+			root, s, _, _ := rollbackNode(t)
+			infos, err := s.Runs()
+			if err != nil {
+				t.Fatal(err)
+			}
+			id := infos[0].ID
+			dir := filepath.Join(root, StateDir, "runs", id)
+			if err := lose(filepath.Join(dir, "journal")); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := s.Recover(); err != nil || len(out) != 1 || out[0].State != Damaged {
+				t.Errorf("Recover: %+v, %v", out, err)
+			}
+			if infos, err := s.Runs(); err != nil || len(infos) != 1 || infos[0].State != Damaged || infos[0].ID != id {
+				t.Errorf("Runs: %+v, %v", infos, err)
+			}
+			if _, err := s.Begin(RunInfo{}); !errors.Is(err, ErrUnfinished) {
+				t.Errorf("Begin: %v", err)
+			}
+			if _, err := s.Rollback(id, true, nil); err == nil || !strings.Contains(err.Error(), StateDir+"/runs/"+id+"/backup") {
+				t.Errorf("by force: %v", err)
+			}
+			if b, err := os.ReadFile(filepath.Join(dir, "backup/0001")); err != nil || string(b) != "old" {
+				t.Errorf("the backup: %q, %v", b, err)
+			}
+			if err := os.Rename(dir, filepath.Join(root, "moved")); err != nil { // as it says
+				t.Fatal(err)
+			}
+			if _, err := s.Begin(RunInfo{}); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

@@ -52,6 +52,7 @@ type Run struct {
 	journal openFile
 	size    int64 // of the journal's valid records
 	torn    bool  // something follows them
+	damaged bool  // and no crash has left it
 	history history
 	closed  bool
 }
@@ -130,6 +131,10 @@ func (r *Run) UndoGroup() error {
 	}
 	return nil
 }
+
+// Groups is how many groups are in place. A group of changes without effect is
+// none.
+func (r *Run) Groups() int { return len(r.history.inPlace()) }
 
 // Unkept reports groups in place that Keep has not covered: Recover would undo
 // them.
@@ -282,7 +287,7 @@ func (s *Store) load(id string) (*Run, error) {
 	}
 	r.journal, err = r.dir.open("journal", unix.O_RDWR)
 	if errors.Is(err, fs.ErrNotExist) {
-		return r, nil
+		return r, lostJournal(s.runs, id)
 	}
 	var b []byte
 	if err == nil {
@@ -294,6 +299,9 @@ func (s *Store) load(id string) (*Run, error) {
 	}
 	h, valid, err := readJournal(b)
 	r.history, r.size, r.torn = h, int64(valid), valid < len(b)
+	if err == nil && !h.begun {
+		return r, lostJournal(s.runs, id)
+	}
 	return r, err
 }
 

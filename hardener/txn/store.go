@@ -300,16 +300,46 @@ func list(runs folder) ([]RunInfo, error) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
-		h, _, err := readJournal(b)
+		h, _, damage := readJournal(b)
+		if damage == nil && !h.begun {
+			if damage = lostJournal(runs, id); damage == nil {
+				continue // died before it announced anything
+			}
+			if !errors.Is(damage, errDamaged) {
+				return nil, damage
+			}
+		}
 		info := h.describe(id)
-		if err != nil {
+		if damage != nil {
 			info.State = Damaged
-		} else if !h.begun {
-			continue // died before it announced anything
 		}
 		infos = append(infos, info)
 	}
 	return infos, nil
+}
+
+// lostJournal tells a run whose journal has lost even its beginning, which is
+// errDamaged, from one that died before it announced anything: the beginning is
+// durable before the first backup is made.
+func lostJournal(runs folder, id string) error {
+	dir, err := runs.folder(id)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	backup, err := dir.folder("backup")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer backup.Close()
+	names, err := backup.names()
+	if err == nil && len(names) > 0 {
+		err = fmt.Errorf("%w: it has no beginning, but there are backups", errDamaged)
+	}
+	return err
 }
 
 // describe is the run's RunInfo as of now.

@@ -15,7 +15,7 @@ import (
 // Outcome is what Recover or Rollback did to a run.
 type Outcome struct {
 	ID       string   `json:"id"`
-	State    RunState `json:"state"`              // after it
+	State    RunState `json:"state"`              // after it; Damaged: nothing was done
 	Restored []string `json:"restored,omitempty"` // paths that are again as before the run
 	Left     []Left   `json:"left,omitempty"`
 }

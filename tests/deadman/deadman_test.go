@@ -347,3 +347,37 @@ func TestArmRefuses(t *testing.T) {
 		t.Errorf("masked: %v: %s", err, out)
 	}
 }
+
+// A run whose journal is damaged is left to a person, who finds it: the timer
+// tries once, the failed unit stays listed, and the files stay until they are
+// put back by force.
+func TestDamagedJournal(t *testing.T) {
+	n, clean := prepare(t)
+	pid := start(t, n, "-within=4s", "-keep")
+	// The last record is that its group is kept: no crash leaves anything before it.
+	run(t, n, `sed -i '$i rot' /var/lib/kubespray-hardener/runs/*/journal; kill -KILL `+pid)
+	id := strings.TrimSpace(run(t, n, "ls /var/lib/kubespray-hardener/runs"))
+	const failed = "systemctl list-units --failed --plain --no-legend '*hardener*'"
+	eventually(t, "the recovery gives up", func() bool { return strings.Contains(run(t, n, failed), "kubespray-hardener-recover.service") })
+	eventually(t, "the switch is gone", func() bool {
+		return run(t, n, `find /etc/systemd/system -name '*hardener*'; systemctl list-timers --all --plain --no-legend '*hardener*'`) == ""
+	})
+	want := "hardener rollback --run " + id + " --force"
+	if out := run(t, n, "journalctl --no-pager -o cat"); strings.Count(out, want) != 1 {
+		t.Errorf("said %d times, not once: %s", strings.Count(out, want), out)
+	}
+	if got := value(t, n); got != "VALUE=new" {
+		t.Errorf("nobody has asked, and the file became %q", got)
+	}
+	if out, err := n.Run(t.Context(), "sh", "-c", "hardener rollback 2>&1"); err == nil || strings.Count(out, "\n") != 1 || !strings.Contains(out, want) {
+		t.Errorf("rollback: %v: %s", err, out)
+	}
+	out, err := n.Run(t.Context(), "sh", "-c", want+" 2>&1")
+	t.Logf("by force: %v: %s", err, out)
+	if got := value(t, n); got != "VALUE=old" {
+		t.Errorf("by force the file became %q", got)
+	}
+	run(t, n, "systemctl reset-failed")
+	disarmed(t, n, clean)
+	journal(t, n)
+}

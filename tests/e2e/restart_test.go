@@ -16,7 +16,10 @@ import (
 	"github.com/kubespray-hardener/kubespray-hardener/tests/lab/machine"
 )
 
-var settle = flag.Duration("settle", 10*time.Minute, "how long a cluster is watched after it was fixed")
+var (
+	settle = flag.Duration("settle", 10*time.Minute, "how long a cluster is watched after it was fixed")
+	soak   = flag.Duration("soak", 5*time.Minute, "how long a fix itself watches")
+)
 
 // maxOutage is how much longer than one plain restart of its pod an API server
 // may be away while everything of it is fixed.
@@ -32,13 +35,14 @@ func TestFixRestart(t *testing.T) {
 	install(t, cp)
 	install(t, worker)
 
-	plain := plainRestart(t, c)
+	// The slower of two: one alone varies by a tenth on a busy machine.
+	plain := max(plainRestart(t, c, "once"), plainRestart(t, c, "twice"))
 	before := map[string][]string{"cp1": tree(t, cp), "worker1": tree(t, worker)}
 
 	watch := watchAPI(t, c)
 	for _, n := range []*machine.Node{worker, cp} {
 		began := time.Now()
-		fixed := decode(t, fix(t, n))
+		fixed := decode(t, fix(t, n, "--soak="+soak.String()))
 		if fixed.Run.State != "committed" {
 			t.Fatalf("%s: state %q: %v", n.Name, fixed.Run.State, fixed.Run.Notes)
 		}
@@ -142,12 +146,12 @@ func targets(node string) string {
 
 // plainRestart is how long the API server gives no answer when its pod is
 // restarted for a change of no effect.
-func plainRestart(t *testing.T, c *lab.Cluster) time.Duration {
+func plainRestart(t *testing.T, c *lab.Cluster, mark string) time.Duration {
 	t.Helper()
 	n := c.Node("cp1")
 	watch := watchAPI(t, c)
 	since := strings.TrimSpace(must(t, n, "pgrep", "-x", "kube-apiserver"))
-	must(t, n, "sh", "-c", `sed '0,/^  annotations:$/s//&\n    restarted: "once"/' `+apiserver+` > /root/.edit && grep -q restarted /root/.edit && mv /root/.edit `+apiserver)
+	must(t, n, "sh", "-c", `sed '0,/^  annotations:$/s//&\n    restarted-`+mark+`: "yes"/' `+apiserver+` > /root/.edit && grep -q restarted-`+mark+` /root/.edit && mv /root/.edit `+apiserver)
 	until(t, 5*time.Minute, "another API server answers", func() (bool, string) {
 		out, err := n.Run(t.Context(), "sh", "-c", "pgrep -x kube-apiserver && kubectl --kubeconfig=/root/.kube/config get --raw=/readyz")
 		return err == nil && !strings.HasPrefix(out, since+"\n") && strings.HasSuffix(strings.TrimSpace(out), "ok"), fmt.Sprint(out, err)
@@ -177,9 +181,10 @@ func works(t *testing.T, c *lab.Cluster) {
 	must(t, n, "sh", "-c", kubectl+"create configmap works -n default && "+kubectl+"wait --for=create configmap/works -n default && "+kubectl+"delete configmap works -n default")
 }
 
-// tree is every file of a node that a fix may touch: mode, owner and content.
+// tree is every file of a node that a fix may touch: mode, owner and content. What
+// the API server logged stays, and with it the folder that was made for it.
 func tree(t *testing.T, n *machine.Node) []string {
 	t.Helper()
-	out := must(t, n, "sh", "-c", `find /etc/kubernetes /etc/etcd.env /etc/systemd/system /etc/sysctl.d /etc/cni /var/lib/kubelet/config.yaml /var/lib/etcd /var/log/kubernetes /usr/local/bin -xdev \( -path /var/lib/etcd/member -o -path /var/log/kubernetes/audit -prune \) -prune -o -printf '%p %M %U:%G %l\n' -type f -exec sha256sum {} \; 2>/dev/null | sort`)
+	out := must(t, n, "sh", "-c", `find /etc/kubernetes /etc/etcd.env /etc/systemd/system /etc/sysctl.d /etc/cni /var/lib/kubelet/config.yaml /var/lib/etcd /usr/local/bin -xdev -path /var/lib/etcd/member -prune -o -printf '%p %M %U:%G %l\n' -type f -exec sha256sum {} \; 2>/dev/null | sort`)
 	return strings.Split(strings.TrimSpace(out), "\n")
 }

@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -11,6 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,7 +27,7 @@ var (
 	trials = flag.Int("trials", 12, "how many fixes are broken")
 	labs   = flag.Int("labs", 2, "how many clusters they are broken on at a time")
 	seed   = flag.Uint64("seed", 0, "of the random moments; 0 takes another one each time")
-	only   = flag.String("fault", "", "only this fault")
+	only   = flag.String("fault", "", "only these faults, separated by commas")
 )
 
 // Whatever goes wrong while a control plane is fixed, it ends in the old or the
@@ -41,12 +44,12 @@ func TestFaults(t *testing.T) {
 	group, ctx := errgroup.WithContext(t.Context())
 	var known states
 	var takes time.Duration
-	first := bringUp(t, "faults0")
+	first := bringUp(t, 0)
 	known, takes = learn(t, first, program)
 	fmt.Printf("faults: a fix that nothing breaks takes %.0f s\n", takes.Seconds())
 	clusters := []*lab.Cluster{first}
 	for i := 1; i < min(*labs, *trials); i++ {
-		clusters = append(clusters, bringUp(t, fmt.Sprint("faults", i)))
+		clusters = append(clusters, bringUp(t, i))
 	}
 	for _, c := range clusters {
 		group.Go(func() error {
@@ -67,7 +70,7 @@ func TestFaults(t *testing.T) {
 	}
 	var chosen []fault
 	for _, f := range faults {
-		if *only == "" || *only == f.name {
+		if *only == "" || slices.Contains(strings.Split(*only, ","), f.name) {
 			chosen = append(chosen, f)
 		}
 	}
@@ -110,9 +113,10 @@ func build(t *testing.T) string {
 	return path
 }
 
-func bringUp(t *testing.T, name string) *lab.Cluster {
+// bringUp brings the i-th cluster up. LAB_NAME is for runs beside others.
+func bringUp(t *testing.T, i int) *lab.Cluster {
 	t.Helper()
-	c, err := lab.Up(t.Context(), lab.Options{Name: name, Topology: lab.Small, Kubernetes: lab.Version(), Tied: true}, os.Stderr)
+	c, err := lab.Up(t.Context(), lab.Options{Name: fmt.Sprint(cmp.Or(os.Getenv("LAB_NAME"), "faults"), i), Topology: lab.Small, Kubernetes: lab.Version(), Tied: true}, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +143,8 @@ func install(ctx context.Context, n *machine.Node, program string) error {
 		return err
 	}
 	defer f.Close()
-	_, err = n.Feed(ctx, f, "sh", "-c", "cat > /usr/local/bin/hardener && chmod 0755 /usr/local/bin/hardener")
+	// A power cut loses what is not synced.
+	_, err = n.Feed(ctx, f, "sh", "-c", "cat > /usr/local/bin/hardener && chmod 0755 /usr/local/bin/hardener && sync /usr/local/bin/hardener")
 	return err
 }
 
