@@ -3,7 +3,6 @@ package gate
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"path"
@@ -68,29 +67,42 @@ func (g *Gates) admin(p place) (*api, error) {
 	return newAPI(config, p.server, g.Limits.Request)
 }
 
-// kubeletConfig is the kubelet's configuration, empty when it cannot be read:
-// then defaults hold.
-func (g *Gates) kubeletConfig(facts node.Facts) node.KubeletConfig {
-	data, err := fs.ReadFile(g.FS, node.Name(facts.Components[node.Kubelet].Config))
-	if err != nil {
-		return node.KubeletConfig{}
+// own is the API as the kubelet reaches it, with its credentials: they are enough
+// for its own Node, Lease and pods.
+func (g *Gates) own(facts node.Facts) (*api, error) {
+	file := facts.Components[node.Kubelet].Kubeconfig
+	if file == "" {
+		return nil, errors.New("the kubelet has no kubeconfig")
 	}
-	c, err := node.ReadKubeletConfig(data)
+	config, err := kubeconfig(g.FS, file)
 	if err != nil {
-		return node.KubeletConfig{}
+		return nil, err
 	}
-	return c
+	return newAPI(config, "", g.Limits.Request)
 }
 
-// fileCheck is how often the kubelet goes over its manifests.
+// adminConf is the path of the node's kubeconfig with every right, empty where
+// there is none, as on a worker.
+func (g *Gates) adminConf(facts node.Facts) string {
+	if facts.KubeConfigDir == "" {
+		return ""
+	}
+	file := path.Join(facts.KubeConfigDir, "admin.conf")
+	if _, err := fs.Stat(g.FS, node.Name(file)); err != nil {
+		return ""
+	}
+	return file
+}
+
+// fileCheck is how often the kubelet goes over its manifests; what cannot be
+// read is left to its default.
 func (g *Gates) fileCheck(facts node.Facts) time.Duration {
 	if g.Limits.FileCheck > 0 {
 		return g.Limits.FileCheck
 	}
-	if v, ok := g.kubeletConfig(facts).Values["fileCheckFrequency"]; ok {
-		if d, err := time.ParseDuration(fmt.Sprint(v)); err == nil && d > 0 {
-			return d
-		}
+	set, _ := readSettings(g.FS, facts.Components[node.Kubelet])
+	if d, err := time.ParseDuration(set.text("fileCheckFrequency", "")); err == nil && d > 0 {
+		return d
 	}
 	return 20 * time.Second
 }

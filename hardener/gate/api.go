@@ -7,82 +7,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
-	"path"
 	"strings"
 	"time"
 
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
-
-	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
 )
 
-// maxAnswer limits one answer of the API server, in bytes.
-const maxAnswer = 32 << 20
+// maxAnswer limits one answer, in bytes: the pods of one node.
+const maxAnswer = 64 << 20
 
-// api is one API server, with somebody's credentials, as plain JSON.
+// api is one server that is asked over HTTP, as plain JSON: an API server or a
+// kubelet with somebody's credentials, or the JSON gateway of an etcd member.
 type api struct {
 	http *http.Client
 	base string // https://10.0.0.1:6443
-}
-
-// kubeconfig reads the current context of a kubeconfig of the host, with the
-// files it names. Credentials that come from a program are refused: nothing is
-// run here.
-func kubeconfig(fsys fs.FS, file string) (*rest.Config, error) {
-	data, err := fs.ReadFile(fsys, node.Name(file))
-	if err != nil {
-		return nil, fmt.Errorf("kubeconfig %s: %w", file, err)
-	}
-	config, err := clientcmd.Load(data)
-	if err != nil {
-		// clientcmd's errors quote the text, which may be a key.
-		return nil, fmt.Errorf("kubeconfig %s: cannot be parsed", file)
-	}
-	inline := func(name *string, data *[]byte) error {
-		if *name == "" || len(*data) > 0 {
-			*name = ""
-			return nil
-		}
-		p := *name
-		if !path.IsAbs(p) {
-			p = path.Join(path.Dir(file), p)
-		}
-		*name = ""
-		*data, err = fs.ReadFile(fsys, node.Name(p))
-		return err
-	}
-	for _, c := range config.Clusters {
-		if err := inline(&c.CertificateAuthority, &c.CertificateAuthorityData); err != nil {
-			return nil, fmt.Errorf("kubeconfig %s: %w", file, err)
-		}
-	}
-	for _, u := range config.AuthInfos {
-		if u.Exec != nil || u.AuthProvider != nil {
-			return nil, fmt.Errorf("kubeconfig %s: its credentials come from a program", file)
-		}
-		var token []byte
-		err := errors.Join(inline(&u.ClientCertificate, &u.ClientCertificateData),
-			inline(&u.ClientKey, &u.ClientKeyData), inline(&u.TokenFile, &token))
-		if err != nil {
-			return nil, fmt.Errorf("kubeconfig %s: %w", file, err)
-		}
-		if len(token) > 0 {
-			u.Token = strings.TrimSpace(string(token))
-		}
-	}
-	r, err := clientcmd.NewNonInteractiveClientConfig(*config, config.CurrentContext, &clientcmd.ConfigOverrides{
-		ClusterDefaults: clientcmdapi.Cluster{}, // not the KUBERNETES_MASTER of the environment
-	}, nil).ClientConfig()
-	if err != nil {
-		return nil, fmt.Errorf("kubeconfig %s: %w", file, err)
-	}
-	return r, nil
 }
 
 // newAPI makes a client. Where address ("10.0.0.1:6443") is not empty it is
@@ -105,8 +46,12 @@ func newAPI(config *rest.Config, address string, limit time.Duration) (*api, err
 	if err != nil {
 		return nil, fmt.Errorf("API server: %w", err)
 	}
+	proxy := config.Proxy // of the kubeconfig; never of the environment
+	if address != "" {
+		proxy = nil
+	}
 	transport, err := rest.HTTPWrappersForConfig(config, &http.Transport{
-		TLSClientConfig: tls, DisableKeepAlives: true, ForceAttemptHTTP2: true,
+		Proxy: proxy, TLSClientConfig: tls, DisableKeepAlives: true, ForceAttemptHTTP2: true,
 		DialContext: (&net.Dialer{Timeout: limit}).DialContext,
 	})
 	if err != nil {
@@ -115,14 +60,21 @@ func newAPI(config *rest.Config, address string, limit time.Duration) (*api, err
 	return &api{http: &http.Client{Transport: transport, Timeout: limit}, base: strings.TrimSuffix(u.String(), "/")}, nil
 }
 
-// statusError is an answer of the API server that is no success. Anything else
-// that a request fails with means that the server could not be reached.
+// statusError is an answer that is no success. Anything else that a request fails
+// with means that the server could not be reached, or was not understood.
 type statusError struct {
 	Code    int
 	Message string
 }
 
 func (e *statusError) Error() string { return fmt.Sprintf("answered %d: %s", e.Code, e.Message) }
+
+// forbidden tells whether an answer says that the caller lacks the right to ask,
+// which is no sign of anything else.
+func forbidden(err error) bool {
+	var s *statusError
+	return errors.As(err, &s) && (s.Code == http.StatusUnauthorized || s.Code == http.StatusForbidden)
+}
 
 // unreachable tells whether no API server answered at all.
 func unreachable(err error) bool {
@@ -182,6 +134,11 @@ func (a *api) get(ctx context.Context, path string, into any) error {
 	return err
 }
 
+func (a *api) text(ctx context.Context, path string) (string, error) {
+	data, err := a.do(ctx, http.MethodGet, path, nil, nil)
+	return string(data), err
+}
+
 // readyz asks an API server how it feels, its etcd included. The list of checks
 // is in the answer of a failure too; those that failed are named.
 func (a *api) readyz(ctx context.Context) error {
@@ -225,20 +182,4 @@ func (a *api) logs(ctx context.Context, pod string) error {
 	namespace, name, _ := strings.Cut(pod, "/")
 	_, err := a.do(ctx, http.MethodGet, "/api/v1/namespaces/"+namespace+"/pods/"+name+"/log?tailLines=1&limitBytes=1000", nil, nil)
 	return err
-}
-
-// firstLines shortens a text that somebody else wrote: three lines, 300 bytes.
-func firstLines(s string) string {
-	lines := strings.Split(strings.TrimSpace(s), "\n")
-	return short(strings.Join(lines[:min(3, len(lines))], " | "))
-}
-
-// most is how much of somebody else's text an error repeats, in bytes.
-const most = 300
-
-func short(s string) string {
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most-3], "") + "..."
-	}
-	return s
 }

@@ -13,20 +13,37 @@ import (
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
 )
 
+// certificate makes one that is valid between two moments from now.
 func certificate(t *testing.T, from, to time.Duration, authority bool) string {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	text, _ := pair(t, time.Now().Add(from), time.Now().Add(to), authority)
+	return text
+}
+
+// keyPair makes a certificate with its key behind it, as a kubelet keeps them.
+func keyPair(t *testing.T, from, to time.Time) []byte {
+	t.Helper()
+	text, key := pair(t, from, to, false)
+	return []byte(text + key)
+}
+
+func pair(t *testing.T, from, to time.Time, authority bool) (certificate, key string) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(from), NotAfter: time.Now().Add(to), IsCA: authority, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: from, NotAfter: to, IsCA: authority, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, k.Public(), k)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	private, err := x509.MarshalECPrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
+		string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private}))
 }
 
 func TestCertificatesValid(t *testing.T) {
@@ -41,7 +58,7 @@ func TestCertificatesValid(t *testing.T) {
 	}{
 		"valid":                        {good, nil},
 		"expired":                      {late, []string{"/etc/kubernetes/ssl/x.crt: expired at"}},
-		"expires today":                {soon, []string{"within a day"}},
+		"expires today":                {soon, []string{"within 24h0m0s"}},
 		"not yet valid":                {early, []string{"valid only from"}},
 		"expired before its authority": {late + authority, []string{"expired"}},
 		"a bundle with an old one":     {old + authority, nil},
@@ -59,41 +76,4 @@ func TestCertificatesValid(t *testing.T) {
 			wants(t, f.certificatesValid(t.Context()), c.words...)
 		})
 	}
-}
-
-func TestWithin(t *testing.T) {
-	monday := time.Date(2026, 12, 7, 2, 45, 30, 0, time.UTC)
-	for _, c := range []struct {
-		calendar  string
-		from      time.Time
-		soon, bad bool
-	}{
-		{"Mon *-*-1,2,3,4,5,6,7 03:00:00", monday, true, false},
-		{"Mon *-*-1..7 03:00:00", monday, true, false},
-		{"Mon *-*-1..7 03:20:00", monday, false, false},
-		{"Mon *-*-1..6 03:00:00", monday, false, false},
-		{"Tue..Sun *-*-* 03:00:00", monday, false, false},
-		{"*-*-* 03:00", monday, true, false},
-		{"2026-12-07 03:00:00", monday, true, false},
-		{"2027-12-07 03:00:00", monday, false, false},
-		{"Mon *-*-1..7 03:00:00", monday.Add(time.Hour), false, false},
-		{"daily", monday, false, true},
-		{"Mon *-*-1/2 03:00:00", monday, false, true},
-	} {
-		_, soon, err := within(c.calendar, c.from, renewalSoon)
-		if soon != c.soon || (err != nil) != c.bad {
-			t.Errorf("%s from %s: %v, %v", c.calendar, c.from, soon, err)
-		}
-	}
-}
-
-func TestRenewalNotDue(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, node.APIServer)
-	f := fitnessOf(w)
-	wants(t, f.renewalNotDue(t.Context()))
-	w.write("etc/systemd/system/k8s-certs-renew.timer", "[Timer]\nOnCalendar=*-*-* *:*:00\n")
-	wants(t, f.renewalNotDue(t.Context()), "k8s-certs-renew.timer is due at")
-	w.write("etc/systemd/system/k8s-certs-renew.timer", "[Timer]\nOnCalendar=monthly\n")
-	wants(t, f.renewalNotDue(t.Context()))
 }

@@ -40,11 +40,8 @@ type runtime struct {
 
 // connect gives the runtime that the kubelet uses.
 func (g *Gates) connect(facts node.Facts) (*runtime, error) {
-	endpoint := g.kubeletConfig(facts).ContainerRuntimeEndpoint
-	if v, ok := node.FlagValue(facts.Components[node.Kubelet].Flags(), "container-runtime-endpoint"); ok {
-		endpoint = v
-	}
-	endpoint = cmp.Or(endpoint, "unix:///run/containerd/containerd.sock")
+	set, _ := readSettings(g.FS, facts.Components[node.Kubelet]) // the default holds when it cannot be read
+	endpoint := set.text("containerRuntimeEndpoint", "unix:///run/containerd/containerd.sock")
 	if g.runtime != nil && g.runtime.endpoint == endpoint {
 		return g.runtime, nil
 	}

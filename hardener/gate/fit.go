@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -70,40 +67,8 @@ type fitness struct {
 	components []string
 }
 
-// kubeletHealthy asks the kubelet's healthz, by default on 127.0.0.1:10248
-// (KubeletConfiguration, healthzPort; 0 switches it off).
 func (f *fitness) kubeletHealthy(ctx context.Context) error {
-	address, port := "127.0.0.1", "10248"
-	values := f.kubeletConfig(f.at.facts).Values
-	if v, ok := values["healthzBindAddress"].(string); ok && v != "" {
-		if ip := net.ParseIP(v); ip == nil || !ip.IsUnspecified() {
-			address = v
-		}
-	}
-	if v, ok := values["healthzPort"]; ok {
-		port = fmt.Sprint(v)
-	}
-	if port == "0" {
-		f.log("fit: the kubelet's healthz is switched off")
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, f.Limits.Request)
-	defer cancel()
-	url := "http://" + net.JoinHostPort(address, port) + "/healthz"
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, 300))
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s is answered %d: %s", url, resp.StatusCode, firstLines(string(body)))
-	}
-	return nil
+	return f.kubeletHealthz(ctx, f.at.facts.Components[node.Kubelet])
 }
 
 // calm is how long ago a container must have started at least: a shorter life
@@ -160,7 +125,7 @@ func (f *fitness) settled(ctx context.Context, component string) error {
 			return errors.New("it restarts again and again")
 		}
 	}
-	t := &taking{Gates: f.Gates, p: p, at: at, runtime: r, box: box, c: c, said: map[string]bool{}}
+	t := &taking{Gates: f.Gates, p: p, at: at, runtime: r, box: box, c: c}
 	if err := t.probe(ctx); err != nil {
 		return err
 	}
@@ -172,20 +137,12 @@ func (f *fitness) settled(ctx context.Context, component string) error {
 // began deletes no pod, so that an old static pod would keep its port
 // (pkg/kubelet/kubelet.go, sourcesReady).
 func (f *fitness) kubeletReachesAPI(ctx context.Context) error {
-	file := f.at.facts.Components[node.Kubelet].Kubeconfig
-	if file == "" {
-		return errors.New("the kubelet has no kubeconfig")
-	}
-	config, err := kubeconfig(f.FS, file)
+	a, err := f.own(f.at.facts)
 	if err != nil {
 		return err
 	}
-	a, err := newAPI(config, "", f.Limits.Request)
+	n, err := a.node(ctx, f.at.facts.NodeName)
 	if err != nil {
-		return err
-	}
-	var n nodeObject
-	if err := a.get(ctx, "/api/v1/nodes/"+strings.ToLower(f.at.facts.NodeName), &n); err != nil {
 		return err
 	}
 	if ready, why := n.ready(); !ready {
@@ -219,7 +176,7 @@ func (f *fitness) otherServersReady(ctx context.Context) error {
 			addresses = append(addresses, net.JoinHostPort(ip, port))
 		}
 	}
-	config, err := kubeconfig(f.FS, path.Join(f.at.facts.KubeConfigDir, "admin.conf"))
+	config, err := kubeconfig(f.FS, f.adminConf(f.at.facts))
 	if err != nil {
 		return err
 	}
@@ -264,13 +221,10 @@ func (f *fitness) otherNodesReady(ctx context.Context) error {
 // etcdHealthy asks the etcd of this node about all its members. An API server
 // whose etcd is elsewhere says how that is when it is asked whether it is ready.
 func (f *fitness) etcdHealthy(ctx context.Context) error {
-	if _, here := f.at.facts.Components[node.Etcd]; !here {
+	c, here := f.at.facts.Components[node.Etcd]
+	if !here {
 		return nil
 	}
-	e, err := f.etcd(ctx)
-	if err != nil {
-		return err
-	}
-	_, err = e.EtcdHealthy(ctx)
+	_, err := f.etcdHealth(ctx, c)
 	return err
 }

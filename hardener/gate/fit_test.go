@@ -1,15 +1,12 @@
 package gate
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
-
-	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
 )
@@ -119,10 +116,6 @@ func TestImagesPresent(t *testing.T) {
 	wants(t, f.imagesPresent(t.Context()), "pause:3 is not on the node")
 	w.write("etc/containerd/config.toml", "")
 	wants(t, f.imagesPresent(t.Context()), "pause:4 is not on the node")
-}
-
-func (w *world) PodSandboxStatus(context.Context, *cri.PodSandboxStatusRequest) (*cri.PodSandboxStatusResponse, error) {
-	return &cri.PodSandboxStatusResponse{Info: map[string]string{"info": `{"image":"pause:4"}`}}, nil
 }
 
 func TestNobodyElseAtWork(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync"
 	"time"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
@@ -26,13 +27,16 @@ type Options struct {
 // Limits are how long a gate waits. What follows from a manifest or from the
 // kubelet's configuration, such as the time of a startup probe, is not here.
 type Limits struct {
-	Poll    time.Duration // between two looks
+	Poll    time.Duration // between two looks; a service is looked at after two, and every ten when it is only watched
 	Request time.Duration // for one request that brings no timeout of its own
 	Margin  time.Duration // on top of every limit that is derived: for a slow machine
 	Refused time.Duration // a probe that is answered 401, 403 or 404 for so long is a failure
 	Serve   time.Duration // from the first success of the probes until the component does its work
 	BackOff time.Duration // the kubelet's longest wait before it starts a container again
 	Kubelet time.Duration // until the kubelet's own view agrees, beyond the startup probe's period
+	Service time.Duration // within which a restarted service of systemd must be proven
+	Stable  time.Duration // how long one kubelet must run without a restart; an etcd, which is up when it has joined, for half of it
+	CatchUp time.Duration // for an etcd member to get to where another was; a cluster in use never has all at the same index
 
 	// FileCheck is the kubelet's fileCheckFrequency; 0 takes it from its
 	// configuration, or 20 s, its default (pkg/kubelet/apis/config/v1beta1/defaults.go).
@@ -45,11 +49,14 @@ type Limits struct {
 // A kubelet whose only API server was away for some minutes takes up to a minute
 // and a half to show the container that runs: its watch of pods has backed off,
 // and until it sees its old mirror pod gone it sends no status of the new one.
-// Its back-off is MaxCrashLoopBackOff of pkg/kubelet/kubelet.go.
+// Its back-off is MaxCrashLoopBackOff of pkg/kubelet/kubelet.go. Half a minute are
+// three of the kubelet unit's RestartSec=10s: one that exits on start is started
+// again at least twice in it.
 func DefaultLimits() Limits {
 	return Limits{
 		Poll: 500 * time.Millisecond, Request: 10 * time.Second, Margin: time.Minute,
 		Refused: time.Minute, Serve: 90 * time.Second, BackOff: 5 * time.Minute, Kubelet: 4 * time.Minute,
+		Service: 3 * time.Minute, Stable: 30 * time.Second, CatchUp: 10 * time.Second,
 	}
 }
 
@@ -58,6 +65,9 @@ type Gates struct {
 	Options
 	runtime  *runtime         // made when first needed
 	services *systemd.Manager // likewise
+
+	mu   sync.Mutex // several components are watched at once
+	said map[string]bool
 }
 
 // New makes the gates of a node. It looks at nothing yet.
@@ -85,15 +95,14 @@ func (g *Gates) Close() error {
 	return err
 }
 
-// Snapshot is how a component ran at a moment. It holds no secrets; that of a
-// static pod can be kept as JSON.
+// Snapshot is how a component ran at a moment. It holds no secrets and can be
+// kept as JSON. What a component has none of is zero.
 type Snapshot struct {
-	Component string       `json:"component"`
-	At        time.Time    `json:"at"`
-	Pod       *PodSnapshot `json:"pod,omitempty"` // of a static pod
-
-	kubelet KubeletSnapshot
-	etcd    EtcdSnapshot
+	Component string           `json:"component"`
+	At        time.Time        `json:"at"`
+	Pod       *PodSnapshot     `json:"pod,omitempty"` // of a static pod
+	Kubelet   *KubeletSnapshot `json:"kubelet,omitempty"`
+	Members   int              `json:"members,omitempty"` // of the etcd cluster
 }
 
 // Before looks at how a component runs now; it is called before the component's
@@ -114,11 +123,24 @@ func (g *Gates) Before(ctx context.Context, component string) (Snapshot, error) 
 	return s, nil
 }
 
-// Take waits until a component runs what its files on disk say, whichever those
-// are, and proves it healthy; so it serves after a change as well as after the
-// files were put back. before is from before the change. Without one (the zero
-// Snapshot) it cannot tell a new container from the old one, and cannot demand
-// that what worked before works again.
+// Take has a component run what its files on disk say, whichever those are, and
+// proves it healthy; so it serves after a change as well as after the files were
+// put back. A service of systemd it restarts, for a static pod it waits. before is
+// from before the change. Without one (the zero Snapshot) it cannot tell a new
+// container from the old one, and cannot demand that what worked before works
+// again.
+//
+// A static pod that was put back may take up to Limits.BackOff, five minutes, to
+// start. The kubelet makes a static pod's UID from its content and the name of its
+// file (pkg/kubelet/config/common.go), so that the old bytes are the old pod, and
+// it remembers by that UID how often containers have ended
+// (pkg/kubelet/kuberuntime, doBackOff): a scheduler on a single control plane
+// ended each time the API server was away. Take waits for it and says so. Nothing
+// safe would shorten that: another annotation makes another UID, and files that
+// are not those of before; another file name does too; a restart of the kubelet
+// forgets the back-off, and puts another component at risk for it; and to remove
+// the ended containers from the runtime is to take them, with their logs, from
+// under the kubelet.
 func (g *Gates) Take(ctx context.Context, component string, before Snapshot) error {
 	if before.Component != "" && before.Component != component {
 		return fmt.Errorf("%s: the snapshot is of %s", component, before.Component)
@@ -140,6 +162,22 @@ func (g *Gates) log(format string, args ...any) {
 	if g.Log != nil {
 		g.Log(fmt.Sprintf(format, args...))
 	}
+}
+
+// once logs a line that would otherwise come with every look.
+func (g *Gates) once(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	g.mu.Lock()
+	if g.said[line] {
+		g.mu.Unlock()
+		return
+	}
+	if g.said == nil {
+		g.said = map[string]bool{}
+	}
+	g.said[line] = true
+	g.mu.Unlock()
+	g.log("%s", line)
 }
 
 // sleep waits between two looks; the error is that of the context.

@@ -1,20 +1,10 @@
-//go:build linux
-
-// Package gate owns the proof that a component of a node took its new
-// configuration and is healthy with it: what has to hold before a restart, the
-// restart, what has to hold after it, and for how long.
-//
-// It leaves to others what is written (package txn), and what happens when a
-// proof fails (package hardener).
 package gate
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
+	"net"
 	"net/http"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -23,353 +13,190 @@ import (
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/systemd"
 )
 
-// KubeletGate restarts the kubelet of a node and proves that it runs, is heard
-// by the cluster, and has what its configuration file says.
-type KubeletGate struct {
-	FS       fs.FS            // the node's tree, proc included
-	Systemd  *systemd.Manager // the node's
-	Kubelet  node.Component
-	NodeName string
+// kubelet restarts the kubelet of a node and proves that it runs, is heard by
+// the cluster, has what its configuration file says, and turned no pod away.
+type kubelet struct{ daemon }
 
-	// AdminConf is the path of a kubeconfig with every right, on a control
-	// plane node; empty elsewhere. The kubelet's own serves for all but configz.
-	AdminConf string
-
-	Stable time.Duration // how long one process must run without a restart; 0: 30 s
-	Limit  time.Duration // within which everything must be proven; 0: 3 min
-	Note   func(string)  // hears what could not be asked, once; may be nil
-
-	noted map[string]bool
-}
-
-// KubeletSnapshot is what Before saw.
+// KubeletSnapshot is how the kubelet and its pods were before a change.
 type KubeletSnapshot struct {
-	unit       systemd.Unit
-	seen       kubeletSeen
-	containers map[string]int // running ones by pod UID
-	pods       map[string]kubeletPod
-	version    string // of the kubelet, "v1.35.4"
-	mute       bool   // it cannot be asked for its configuration from here
+	Containers map[string]int `json:"containers"`            // running ones of every pod that was ready, by the pod's UID
+	TurnedAway []string       `json:"turned_away,omitempty"` // UIDs of pods that were not admitted already
+	Mute       bool           `json:"mute,omitempty"`        // it could not be asked for its configuration
 }
 
-// The defaults of KubeletGate. 30 s are three of the unit's RestartSec=10s: a
-// kubelet that exits on start is started again at least twice in them.
-const (
-	kubeletStable = 30 * time.Second
-	kubeletLimit  = 3 * time.Minute
-	kubeletPoll   = time.Second
-)
-
-func (g *KubeletGate) unit() string {
-	if g.Kubelet.Unit != "" {
-		return path.Base(g.Kubelet.Unit)
+// before refuses a kubelet that is not healthy now, or that would not come up
+// again whatever its configuration says.
+func (k *kubelet) before(ctx context.Context, s *Snapshot) error {
+	if _, err := k.up(ctx); err != nil {
+		return err
 	}
-	return "kubelet.service"
-}
-
-func (g *KubeletGate) note(format string, args ...any) {
-	text := "kubelet: " + fmt.Sprintf(format, args...)
-	if g.Note == nil || g.noted[text] {
-		return
+	if err := k.kubeletHealthz(ctx, k.component); err != nil {
+		return err
 	}
-	if g.noted == nil {
-		g.noted = map[string]bool{}
-	}
-	g.noted[text] = true
-	g.Note(text)
-}
-
-// Before refuses a kubelet that is not healthy now, or that would not come up
-// again whatever its configuration says, and takes down how things are. It
-// changes nothing, and comes before the edit.
-func (g *KubeletGate) Before(ctx context.Context) (KubeletSnapshot, error) {
-	s, err := g.before(ctx)
-	if err != nil {
-		return s, fmt.Errorf("kubelet: before the restart: %w", err)
-	}
-	return s, nil
-}
-
-func (g *KubeletGate) before(ctx context.Context) (s KubeletSnapshot, err error) {
-	if s.unit, err = g.Systemd.Unit(ctx, g.unit()); err != nil {
-		return s, err
-	}
-	if !s.unit.Running() {
-		return s, fmt.Errorf("%s is %s (%s) %s", g.unit(), s.unit.ActiveState, s.unit.SubState, s.unit.Failure())
-	}
-	if err := g.healthz(ctx); err != nil {
-		return s, err
-	}
-	api, err := g.api()
-	if err != nil {
-		return s, err
-	}
-	if s.seen, err = g.see(ctx, api); err != nil {
-		return s, fmt.Errorf("this kubelet reaches no API server: %w", err)
-	}
-	if s.seen.ready != "True" {
-		return s, fmt.Errorf("node %s is not ready: %s", g.NodeName, s.seen.readyText)
-	}
-	s.version = s.seen.version
-	if problems := g.preflight(s.version, time.Now()); len(problems) > 0 {
-		return s, fmt.Errorf("it would not start again: %s", strings.Join(problems, "; "))
-	}
-	if s.containers, err = kubeletContainers(g.FS); err != nil {
-		return s, err
-	}
-	if s.pods, err = g.pods(ctx, api); err != nil {
-		return s, err
-	}
-	if _, err := g.configz(ctx, api); err != nil {
-		s.mute = true
-		why := err.Error()
-		if plainForbidden(err) {
-			why = kubeletNoRights
-		}
-		g.note("which configuration it has cannot be asked: %s", why)
-	}
-	return s, nil
-}
-
-// api is the API server as the kubelet itself reaches it, with its credentials:
-// they are enough for its own Node, Lease and pods.
-func (g *KubeletGate) api() (*plainAPI, error) {
-	if g.Kubelet.Kubeconfig == "" {
-		return nil, errors.New("it has no kubeconfig")
-	}
-	return openPlainAPI(g.FS, g.Kubelet.Kubeconfig, "")
-}
-
-// Restart makes systemd read the unit again if its files have changed, and
-// restarts it. That a Type=simple unit was started proves nothing: Prove does.
-func (g *KubeletGate) Restart(ctx context.Context) error {
-	u, err := g.Systemd.Unit(ctx, g.unit())
-	if err == nil && u.NeedDaemonReload {
-		err = g.Systemd.Reload(ctx)
-	}
-	if err == nil {
-		err = g.Systemd.Restart(ctx, g.unit())
-	}
-	if err != nil {
-		return fmt.Errorf("kubelet: %w", err)
-	}
-	return nil
-}
-
-// Prove waits until the restarted kubelet is proven, and fails as soon as it
-// cannot be any more: it exits again and again, does not have a value of its
-// configuration file, or has turned a pod away. It tells what is missing when
-// the limit has passed.
-func (g *KubeletGate) Prove(ctx context.Context, before KubeletSnapshot) error {
-	if err := g.prove(ctx, before); err != nil {
-		return fmt.Errorf("kubelet: after the restart: %w", err)
-	}
-	return nil
-}
-
-func (g *KubeletGate) prove(ctx context.Context, before KubeletSnapshot) error {
-	api, err := g.api()
+	a, err := k.own(k.at.facts)
 	if err != nil {
 		return err
 	}
-	stable, limit := g.Stable, g.Limit
-	if stable == 0 {
-		stable = kubeletStable
-	}
-	if limit == 0 {
-		limit = kubeletLimit
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	p := kubeletProof{g: g, api: api, before: before, stable: stable}
-	tick := time.NewTicker(kubeletPoll)
-	defer tick.Stop()
-	for {
-		missing, err := p.look(ctx)
-		if err != nil {
-			return err
-		}
-		if missing == "" {
-			return nil
-		}
-		p.missing = missing
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("not proven within %s: %s", limit, p.missing)
-		}
-	}
-}
-
-// kubeletProof is what Prove has found so far.
-type kubeletProof struct {
-	g       *KubeletGate
-	api     *plainAPI
-	before  KubeletSnapshot
-	stable  time.Duration
-	missing string
-
-	unit      systemd.Unit // the process that is being watched
-	since     time.Time    // it has been
-	exits     int          // of processes before it
-	lastExit  int          // PID of the last one
-	lease     string       // renewTime as first seen after the restart
-	advanced  bool
-	configzOK bool
-}
-
-// look does one round. It returns what is still missing, or an error when the
-// proof has failed for good.
-func (p *kubeletProof) look(ctx context.Context) (missing string, err error) {
-	u, err := p.g.Systemd.Unit(ctx, p.g.unit())
+	n, _, err := k.seen(ctx, a)
 	if err != nil {
-		if ctx.Err() != nil {
-			return "", fmt.Errorf("not proven: %s: %w", p.missing, context.Cause(ctx))
-		}
-		return "", err
+		return fmt.Errorf("this kubelet reaches no API server: %w", err)
 	}
-	if !u.Running() {
-		if u.ExecMainPID != p.lastExit && u.ExecMainCode != 0 {
-			p.lastExit = u.ExecMainPID
-			p.exits++
-		}
-		// One exit may have a reason that passes; the second has none.
-		if u.ActiveState == "failed" || u.Down() || p.exits > 1 {
-			return "", fmt.Errorf("%s does not stay up: %s%s", p.g.unit(), u.Failure(), kubeletLastWords(p.g.FS, p.lastExit))
-		}
-		p.since = time.Time{}
-		return fmt.Sprintf("%s is %s (%s): %s", p.g.unit(), u.ActiveState, u.SubState, u.Failure()), nil
+	if ready, why := n.ready(); !ready {
+		return fmt.Errorf("node %s is not ready: %s", n.Metadata.Name, why)
 	}
-	if p.since.IsZero() || u.MainPID != p.unit.MainPID || u.NRestarts != p.unit.NRestarts {
-		if !p.since.IsZero() {
-			p.exits++
-			p.lastExit = p.unit.MainPID
-		}
-		if p.exits > 1 {
-			return "", fmt.Errorf("%s does not stay up: %s%s", p.g.unit(), u.Failure(), kubeletLastWords(p.g.FS, p.lastExit))
-		}
-		p.unit, p.since, p.lease, p.advanced, p.configzOK = u, time.Now(), "", false, false
+	if problems := k.preflight(n.Status.NodeInfo.KubeletVersion, time.Now()); len(problems) > 0 {
+		return fmt.Errorf("it would not start again: %s", strings.Join(problems, "; "))
 	}
-	if err := p.g.healthz(ctx); err != nil {
+	was := &KubeletSnapshot{Containers: map[string]int{}}
+	containers, err := runningContainers(k.FS)
+	if err != nil {
+		return err
+	}
+	pods, err := k.pods(ctx, a)
+	if err != nil {
+		return err
+	}
+	for uid, p := range pods {
+		if p.turnedAway() != "" {
+			was.TurnedAway = append(was.TurnedAway, uid)
+		}
+		if p.ready() {
+			was.Containers[uid] = containers[uid]
+		}
+	}
+	if _, err := k.configz(ctx, a); err != nil {
+		was.Mute = true
+		why := err.Error()
+		if forbidden(err) {
+			why = noRights
+		}
+		k.once("kubelet: which configuration it has cannot be asked: %s", why)
+	}
+	s.Kubelet = was
+	return nil
+}
+
+// seen is how the cluster sees the kubelet now: its Node, and when it renewed
+// its Lease.
+func (k *kubelet) seen(ctx context.Context, a *api) (nodeObject, time.Time, error) {
+	n, err := a.node(ctx, k.at.facts.NodeName)
+	if err != nil {
+		return n, time.Time{}, err
+	}
+	l, err := a.lease(ctx, "kube-node-lease", strings.ToLower(k.at.facts.NodeName))
+	return n, l.Spec.RenewTime, err
+}
+
+// prove fails early when the kubelet exits again and again, does not have a
+// value of its configuration file, or has turned a pod away.
+func (k *kubelet) prove(ctx context.Context, before Snapshot) error {
+	a, err := k.own(k.at.facts)
+	if err != nil {
+		return err
+	}
+	p := &kubeletProof{kubelet: k, api: a, before: before.Kubelet}
+	l := looking{daemon: &k.daemon, stable: k.Limits.Stable, asks: p.asks, words: func(pid int) string { return kubeletWords(k.FS, pid) }}
+	return l.wait(ctx)
+}
+
+// kubeletProof is what has been found of one process so far.
+type kubeletProof struct {
+	*kubelet
+	api    *api
+	before *KubeletSnapshot // may be nil
+
+	pid        int
+	renewed    time.Time // the Lease's, as first seen after the restart
+	advanced   bool
+	configured bool
+}
+
+func (p *kubeletProof) asks(ctx context.Context, u systemd.Unit) (missing string, err error) {
+	if u.MainPID != p.pid {
+		p.pid, p.renewed, p.advanced = u.MainPID, time.Time{}, false
+		// Where it could not be asked before the restart either, it is not asked.
+		p.configured = p.before != nil && p.before.Mute
+	}
+	if err := p.kubeletHealthz(ctx, p.component); err != nil {
 		return err.Error(), nil
 	}
-	if missing, err := p.configured(ctx); missing != "" || err != nil {
-		return missing, err
+	if !p.configured {
+		if p.configured, missing, err = p.agrees(ctx, p.api, u.MainPID); missing != "" || err != nil {
+			return missing, err
+		}
 	}
-	if missing := p.heard(ctx); missing != "" {
+	if missing := p.heard(ctx, u); missing != "" {
 		return missing, nil
 	}
-	if missing, err := p.complete(ctx); missing != "" || err != nil {
-		return missing, err
-	}
-	if up := time.Since(p.since); up < p.stable {
-		return fmt.Sprintf("up for %s, %s are asked for", up.Round(time.Second), p.stable), nil
-	}
-	return "", nil
+	return p.complete(ctx)
 }
 
 // heard asks for the signs of life that the cluster goes by.
-func (p *kubeletProof) heard(ctx context.Context) (missing string) {
-	now, err := p.g.see(ctx, p.api)
+func (p *kubeletProof) heard(ctx context.Context, u systemd.Unit) (missing string) {
+	n, renewed, err := p.seen(ctx, p.api)
 	if err != nil {
 		return err.Error()
 	}
 	switch {
-	case p.lease == "":
-		p.lease = now.renewed
-	case p.lease != now.renewed:
+	case p.renewed.IsZero():
+		p.renewed = renewed
+	case !p.renewed.Equal(renewed):
 		p.advanced = true
 	}
 	// The heartbeat is the kubelet's own clock, which is this node's, cut to
 	// whole seconds.
-	if now.ready != "True" || now.heartbeat.Before(p.unit.ExecMainStart.Truncate(time.Second)) {
-		return fmt.Sprintf("node %s is not reported ready since the restart: %s", p.g.NodeName, now.readyText)
+	if ready, why := n.ready(); !ready || n.heartbeat().Before(u.ExecMainStart.Truncate(time.Second)) {
+		return fmt.Sprintf("node %s is not reported ready since the restart: %s", n.Metadata.Name, why)
 	}
 	if !p.advanced {
-		return fmt.Sprintf("the lease of node %s is not renewed since the restart", p.g.NodeName)
+		return fmt.Sprintf("the lease of node %s is not renewed since the restart", n.Metadata.Name)
 	}
 	return ""
 }
 
-// Watch looks on for a time after the proof: the same process, healthy, the node
-// ready. A fault that lasts for three looks is one.
-func (g *KubeletGate) Watch(ctx context.Context, d time.Duration) error {
-	if err := g.watch(ctx, d); err != nil {
-		return fmt.Errorf("kubelet: watched for %s: %w", d, err)
-	}
-	return nil
-}
-
-func (g *KubeletGate) watch(ctx context.Context, d time.Duration) error {
-	api, err := g.api()
+// watch wants the node to stay ready too.
+func (k *kubelet) watch(ctx context.Context, d time.Duration) error {
+	a, err := k.own(k.at.facts)
 	if err != nil {
 		return err
 	}
-	first, err := g.Systemd.Unit(ctx, g.unit())
-	if err != nil {
-		return err
-	}
-	end := time.NewTimer(d)
-	defer end.Stop()
-	tick := time.NewTicker(5 * kubeletPoll)
-	defer tick.Stop()
-	for bad := 0; ; {
-		fault := g.healthz(ctx)
-		if fault == nil {
-			var now kubeletSeen
-			if now, fault = g.see(ctx, api); fault == nil && now.ready != "True" {
-				fault = fmt.Errorf("node %s: %s", g.NodeName, now.readyText)
-			}
+	return k.watchProcess(ctx, d, func(ctx context.Context) error {
+		if err := k.kubeletHealthz(ctx, k.component); err != nil {
+			return err
 		}
-		u, err := g.Systemd.Unit(ctx, g.unit())
+		n, _, err := k.seen(ctx, a)
 		if err != nil {
 			return err
 		}
-		if u.MainPID != first.MainPID || u.NRestarts != first.NRestarts {
-			return fmt.Errorf("%s was restarted: process %d, now %d %s", g.unit(), first.MainPID, u.MainPID, u.Failure())
+		if ready, why := n.ready(); !ready {
+			return fmt.Errorf("node %s: %s", n.Metadata.Name, why)
 		}
-		if bad++; fault == nil {
-			bad = 0
-		} else if bad == 3 {
-			return fault
-		}
-		select {
-		case <-tick.C:
-		case <-end.C:
-			return nil
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
+		return nil
+	})
 }
 
-// healthz asks the kubelet about itself where its configuration says.
-func (g *KubeletGate) healthz(ctx context.Context) error {
-	set, err := g.settings()
+// kubeletHealthz asks a kubelet about itself where its configuration says, by
+// default on 127.0.0.1:10248 (KubeletConfiguration, healthzPort; 0 switches it
+// off).
+func (g *Gates) kubeletHealthz(ctx context.Context, kubelet node.Component) error {
+	set, err := readSettings(g.FS, kubelet)
 	if err != nil {
 		return err
 	}
-	port, address := set.text("healthzPort", "10248"), set.text("healthzBindAddress", "127.0.0.1")
+	address, port := set.text("healthzBindAddress", "127.0.0.1"), set.text("healthzPort", "10248")
 	if port == "0" {
-		g.note("its healthz is switched off")
+		g.once("kubelet: its healthz is switched off")
 		return nil
 	}
 	if slices.Contains([]string{"0.0.0.0", "::"}, address) {
 		address = "localhost"
 	}
-	if strings.Contains(address, ":") {
-		address = "[" + address + "]"
+	// No connection is kept: one to the process before a restart would only
+	// fail. No proxy is asked.
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: g.Limits.Request}
+	said, err := (&api{client, "http://" + net.JoinHostPort(address, port)}).text(ctx, "/healthz")
+	if err == nil && strings.TrimSpace(said) != "ok" {
+		err = fmt.Errorf("healthz says %q", firstLines(said))
 	}
-	var said string
-	if err := plainDo(ctx, kubeletHealthClient, http.MethodGet, "http://"+address+":"+port+"/healthz", nil, &said); err != nil {
-		return err
-	}
-	if strings.TrimSpace(said) != "ok" {
-		return fmt.Errorf("healthz says %.100q", said)
-	}
-	return nil
+	return err
 }
-
-// kubeletHealthClient keeps no connection: one to the process before the restart
-// would only fail. It knows no proxy.
-var kubeletHealthClient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}

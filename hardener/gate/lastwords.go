@@ -1,9 +1,8 @@
 package gate
 
 import (
-	"bytes"
-	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -12,23 +11,102 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
 )
 
-// Why a service exits stands nowhere but in the journal. This reads what lies
-// open at the end of its files; it is no reader of journals: what is compressed
-// (messages above 512 bytes), or in a file that it does not find, is not quoted,
-// and nothing depends on it.
+// What a process said before it ended, for an error: three lines, 300 bytes, and
+// nothing that looks like a credential.
 
-// lastWordsSize is how much of a journal's end is searched, in bytes.
-const lastWordsSize = 4 << 20
+// secret finds what no error may repeat. Components do not log credentials on
+// purpose; a bad value of a flag may hold one.
+var secret = regexp.MustCompile(`(?i)(bearer|token|password|secret|authorization|private key)\S*[ =:"]+\S+`)
+
+// tail reads the last bytes of a file; a log may be too long for all of it.
+func tail(f fs.File, most int64) ([]byte, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	at, ok := f.(io.ReaderAt)
+	if !ok {
+		data, err := io.ReadAll(f)
+		return data[max(0, int64(len(data))-most):], err
+	}
+	from := max(0, info.Size()-most)
+	data := make([]byte, info.Size()-from)
+	n, err := at.ReadAt(data, from)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return data[:n], err
+}
+
+// lastLines joins the last three lines, without credentials, as far as they fit
+// into 300 bytes. The last one says most: an unknown flag comes after a page of
+// usage.
+func lastLines(lines []string) string {
+	var said string
+	for n := len(lines) - 1; n >= max(0, len(lines)-3); n-- {
+		line := secret.ReplaceAllString(lines[n], "$1 [hidden]")
+		if said == "" {
+			said = short(line)
+		} else if longer := line + " | " + said; len(longer) <= most {
+			said = longer
+		} else {
+			break
+		}
+	}
+	return said
+}
+
+// firstLines shortens a text that somebody else wrote: three lines, 300 bytes.
+func firstLines(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return short(strings.Join(lines[:min(3, len(lines))], " | "))
+}
+
+// most is how much of somebody else's text an error repeats, in bytes.
+const most = 300
+
+func short(s string) string {
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most-3], "") + "..."
+	}
+	return s
+}
+
+// lastWords are the end of a container's log.
+func (g *Gates) lastWords(d details) string {
+	if d.log == "" {
+		return ""
+	}
+	f, err := g.FS.Open(node.Name(d.log))
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	data, err := tail(f, 8<<10)
+	if err != nil {
+		return ""
+	}
+	var lines []string
+	for line := range strings.Lines(string(data)) {
+		// 2026-01-02T15:04:05.999999999Z stderr F text (CRI's log format)
+		if parts := strings.SplitN(strings.TrimSpace(line), " ", 4); len(parts) == 4 && strings.TrimSpace(parts[3]) != "" {
+			lines = append(lines, strings.TrimSpace(parts[3]))
+		}
+	}
+	return lastLines(lines)
+}
 
 // klogError is an error or fatal line of klog; the second number is the process.
 var klogError = regexp.MustCompile(`^[EF]\d{4} \d\d:\d\d:\d\d\.\d+ +(\d+) (.*)`)
 
-// kubeletLastWords quotes the errors that a kubelet process logged, "" when there
+// kubeletWords quotes the errors that a kubelet process logged, "" when there
 // are none.
-func kubeletLastWords(fsys fs.FS, pid int) string {
-	return lastWords(fsys, func(message string) string {
+func kubeletWords(fsys fs.FS, pid int) string {
+	return journalWords(fsys, func(message string) string {
 		if m := klogError.FindStringSubmatch(message); m != nil && m[1] == fmt.Sprint(pid) {
 			return m[2]
 		}
@@ -36,10 +114,10 @@ func kubeletLastWords(fsys fs.FS, pid int) string {
 	})
 }
 
-// etcdLastWords quotes the errors that an etcd logged since a moment, which it
+// etcdWords quotes the errors that an etcd logged since a moment, which it
 // does as JSON (go.uber.org/zap).
-func etcdLastWords(fsys fs.FS, since time.Time) string {
-	return lastWords(fsys, func(message string) string {
+func etcdWords(fsys fs.FS, since time.Time) string {
+	return journalWords(fsys, func(message string) string {
 		var line struct{ Level, TS, Msg, Error string }
 		if !strings.HasPrefix(message, `{"level":"`) || json.Unmarshal([]byte(message), &line) != nil {
 			return ""
@@ -52,86 +130,4 @@ func etcdLastWords(fsys fs.FS, since time.Time) string {
 		}
 		return line.Msg + ": " + line.Error
 	})
-}
-
-// lastWords quotes the last three messages that pick gives a text for.
-func lastWords(fsys fs.FS, pick func(message string) string) string {
-	var files, lines []string
-	for _, pattern := range []string{"var/log/journal/*/system.journal", "run/log/journal/*/system.journal"} {
-		found, _ := fs.Glob(fsys, pattern)
-		files = append(files, found...)
-	}
-	for _, file := range files {
-		b, err := journalTail(fsys, file)
-		if err != nil {
-			continue
-		}
-		for _, message := range journalMessages(b) {
-			if text := pick(message); text != "" {
-				lines = append(lines, text[:min(len(text), 400)])
-			}
-		}
-	}
-	lines = lines[max(0, len(lines)-3):]
-	if len(lines) == 0 {
-		return ""
-	}
-	return ": it logged: " + strings.Join(lines, "; ")
-}
-
-// journalTail reads the end of what is in use of a journal file: its header
-// holds, at 136, the offset of the last object
-// (https://systemd.io/JOURNAL_FILE_FORMAT/).
-func journalTail(fsys fs.FS, file string) ([]byte, error) {
-	f, err := fsys.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	at, ok := f.(io.ReaderAt)
-	if !ok {
-		return nil, fmt.Errorf("%s: %w", file, fs.ErrInvalid)
-	}
-	head := make([]byte, 144)
-	if _, err := at.ReadAt(head, 0); err != nil {
-		return nil, err
-	}
-	if !bytes.HasPrefix(head, []byte("LPKSHHRH")) {
-		return nil, fmt.Errorf("%s: %w", file, fs.ErrInvalid)
-	}
-	end := int64(binary.LittleEndian.Uint64(head[136:])&(1<<40-1)) + 64<<10
-	from := max(0, end-lastWordsSize)
-	b := make([]byte, end-from)
-	n, err := at.ReadAt(b, from)
-	if err == io.EOF {
-		err = nil
-	}
-	return b[:n], err
-}
-
-var journalMessage = []byte("MESSAGE=")
-
-// journalMessages finds the messages in a part of a journal, in their order. In
-// front of each is the header of its object: 64 bytes, or 72 in compact files,
-// with type 1 at its begin, flags at 1 and the object's size at 8.
-func journalMessages(b []byte) []string {
-	var all []string
-	for at := 0; ; {
-		i := bytes.Index(b[at:], journalMessage)
-		if i < 0 {
-			return all
-		}
-		at += i + len(journalMessage)
-		for _, head := range []int{64, 72} {
-			begin := at - len(journalMessage) - head
-			if begin < 0 || b[begin] != 1 || b[begin+1] != 0 {
-				continue
-			}
-			size := binary.LittleEndian.Uint64(b[begin+8:])
-			if end := begin + int(size&(1<<30-1)); size < 1<<20 && end > at && end <= len(b) {
-				all = append(all, strings.ToValidUTF8(string(b[at:end]), "?"))
-				break
-			}
-		}
-	}
 }

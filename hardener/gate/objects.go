@@ -2,40 +2,81 @@ package gate
 
 import (
 	"context"
+	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 )
 
 // What is needed of the API's objects; typed clients would link all of them.
+// encoding/json matches the names without regard to case.
 
 type podObject struct {
 	Metadata struct {
-		Name        string            `json:"name"`
-		Namespace   string            `json:"namespace"`
-		Annotations map[string]string `json:"annotations"`
-	} `json:"metadata"`
+		Name, Namespace, UID string
+		Annotations          map[string]string
+		DeletionTimestamp    *time.Time
+	}
 	Spec struct {
-		HostNetwork bool `json:"hostNetwork"`
-		Containers  []struct {
-			Command []string `json:"command"`
-			Args    []string `json:"args"`
-		} `json:"containers"`
-	} `json:"spec"`
+		RestartPolicy string
+		Containers    []struct{ Command, Args []string }
+	}
 	Status struct {
-		Phase             string            `json:"phase"`
-		HostIP            string            `json:"hostIP"`
-		PodIP             string            `json:"podIP"`
-		ContainerStatuses []containerStatus `json:"containerStatuses"`
-	} `json:"status"`
+		Phase, Reason, Message string
+		PodIP                  string
+		Conditions             []condition
+		ContainerStatuses      []containerStatus
+	}
+}
+
+type condition struct {
+	Type, Status, Message string
+	LastHeartbeatTime     time.Time // of a node's
 }
 
 type containerStatus struct {
-	Name         string `json:"name"`
-	ContainerID  string `json:"containerID"` // containerd://...
-	RestartCount int    `json:"restartCount"`
-	Ready        bool   `json:"ready"`
-	Started      *bool  `json:"started"`
+	Name        string
+	ContainerID string // containerd://...
+	Ready       bool
+	Started     *bool
+}
+
+// Annotations of the kubelet (pkg/kubelet/types): the hash that it made the UID
+// of a static pod from, and whose copy a mirror pod is. The UID of a mirror pod
+// is the API server's.
+const (
+	annotationHash   = "kubernetes.io/config.hash"
+	annotationMirror = "kubernetes.io/config.mirror"
+)
+
+func (p podObject) path() string { return p.Metadata.Namespace + "/" + p.Metadata.Name }
+
+// uid is the one that names the pod's cgroup: of a static pod its hash.
+func (p podObject) uid() string {
+	if hash := p.Metadata.Annotations[annotationHash]; hash != "" {
+		return hash
+	}
+	return p.Metadata.UID
+}
+
+func (p podObject) static() bool { return p.Metadata.Annotations[annotationMirror] != "" }
+
+func (p podObject) ready() bool {
+	c, _ := conditionOf(p.Status.Conditions, "Ready")
+	return c.Status == "True"
+}
+
+// turnedAway says why a kubelet did not admit a pod, "" when it did: the reasons
+// that re-admission after a restart gives to pods which ran before
+// (pkg/kubelet/lifecycle/predicate.go; k/k #123859, #124586).
+func (p podObject) turnedAway() string {
+	reasons := []string{"NodeAffinity", "UnexpectedAdmissionError", "TopologyAffinityError", "InvalidNodeInfo", "PodOSNotSupported", "AppArmor", "SysctlForbidden"}
+	r := p.Status.Reason
+	if p.Status.Phase == "Failed" && (slices.Contains(reasons, r) || strings.HasPrefix(r, "OutOf")) {
+		return r
+	}
+	return ""
 }
 
 func (p podObject) container(name string) (containerStatus, bool) {
@@ -46,6 +87,14 @@ func (p podObject) container(name string) (containerStatus, bool) {
 	return p.Status.ContainerStatuses[i], true
 }
 
+func conditionOf(all []condition, kind string) (condition, bool) {
+	i := slices.IndexFunc(all, func(c condition) bool { return c.Type == kind })
+	if i < 0 {
+		return condition{}, false
+	}
+	return all[i], true
+}
+
 func (a *api) pod(ctx context.Context, namespace, name string) (p podObject, err error) {
 	err = a.get(ctx, "/api/v1/namespaces/"+namespace+"/pods/"+name, &p)
 	return p, err
@@ -54,39 +103,60 @@ func (a *api) pod(ctx context.Context, namespace, name string) (p podObject, err
 // pods are those of all namespaces that a selector chooses: "fieldSelector=..."
 // or "labelSelector=...".
 func (a *api) pods(ctx context.Context, selector, value string) ([]podObject, error) {
-	var list struct {
-		Items []podObject `json:"items"`
-	}
+	var list struct{ Items []podObject }
 	err := a.get(ctx, "/api/v1/pods?"+selector+"="+url.QueryEscape(value), &list)
 	return list.Items, err
 }
 
 type nodeObject struct {
-	Metadata struct {
-		Name string `json:"name"`
-	} `json:"metadata"`
-	Status struct {
-		Conditions []struct {
-			Type    string `json:"type"`
-			Status  string `json:"status"`
-			Message string `json:"message"`
-		} `json:"conditions"`
-	} `json:"status"`
+	Metadata struct{ Name string }
+	Status   struct {
+		Conditions      []condition
+		Addresses       []struct{ Type, Address string }
+		DaemonEndpoints struct{ KubeletEndpoint struct{ Port int } }
+		NodeInfo        struct{ KubeletVersion string }
+	}
 }
 
+// ready tells whether the cluster takes the node's kubelet for well, and what it
+// said last.
 func (n nodeObject) ready() (bool, string) {
-	for _, c := range n.Status.Conditions {
-		if c.Type == "Ready" {
-			return c.Status == "True", short(c.Message)
+	c, ok := conditionOf(n.Status.Conditions, "Ready")
+	if !ok {
+		return false, "its kubelet has said nothing yet"
+	}
+	said := c.Message
+	if !c.LastHeartbeatTime.IsZero() {
+		said = fmt.Sprintf("%s (%s, last heartbeat %s)", said, c.Status, c.LastHeartbeatTime.UTC().Format(time.RFC3339))
+	}
+	return c.Status == "True", short(said)
+}
+
+// heartbeat is when the kubelet last said how it is.
+func (n nodeObject) heartbeat() time.Time {
+	c, _ := conditionOf(n.Status.Conditions, "Ready")
+	return c.LastHeartbeatTime
+}
+
+// kubelet is where the node's kubelet is reached, "10.0.0.1:10250".
+func (n nodeObject) kubelet() string {
+	host := "127.0.0.1"
+	for _, a := range n.Status.Addresses {
+		if a.Type == "InternalIP" {
+			host = a.Address
+			break
 		}
 	}
-	return false, "its kubelet has said nothing yet"
+	return join(host, n.Status.DaemonEndpoints.KubeletEndpoint.Port)
+}
+
+func (a *api) node(ctx context.Context, name string) (n nodeObject, err error) {
+	err = a.get(ctx, "/api/v1/nodes/"+strings.ToLower(name), &n)
+	return n, err
 }
 
 func (a *api) nodes(ctx context.Context) ([]nodeObject, error) {
-	var list struct {
-		Items []nodeObject `json:"items"`
-	}
+	var list struct{ Items []nodeObject }
 	err := a.get(ctx, "/api/v1/nodes", &list)
 	return list.Items, err
 }
@@ -96,13 +166,9 @@ func (a *api) nodes(ctx context.Context) ([]nodeObject, error) {
 func (a *api) serverAddresses(ctx context.Context) ([]string, error) {
 	var list struct {
 		Items []struct {
-			Endpoints []struct {
-				Addresses []string `json:"addresses"`
-			} `json:"endpoints"`
-			Ports []struct {
-				Port int `json:"port"`
-			} `json:"ports"`
-		} `json:"items"`
+			Endpoints []struct{ Addresses []string }
+			Ports     []struct{ Port int }
+		}
 	}
 	err := a.get(ctx, "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices?labelSelector="+
 		url.QueryEscape("kubernetes.io/service-name=kubernetes"), &list)
@@ -121,9 +187,9 @@ func (a *api) serverAddresses(ctx context.Context) ([]string, error) {
 
 type lease struct {
 	Spec struct {
-		HolderIdentity string    `json:"holderIdentity"`
-		RenewTime      time.Time `json:"renewTime"`
-	} `json:"spec"`
+		HolderIdentity string
+		RenewTime      time.Time
+	}
 }
 
 func (a *api) lease(ctx context.Context, namespace, name string) (l lease, err error) {

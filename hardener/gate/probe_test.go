@@ -10,8 +10,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-
-	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
 )
 
 func plainServer(t *testing.T, h http.HandlerFunc) string {
@@ -90,31 +88,5 @@ func TestReplay(t *testing.T) {
 	command := &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{}}}
 	if err := replay(t.Context(), namedProbe{"liveness", command}, c, host); !errors.Is(err, errNotReplayed) {
 		t.Errorf("a command: %v", err)
-	}
-}
-
-// Credentials from a program would run it; files are read inside the tree.
-func TestKubeconfig(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, node.APIServer)
-	c, err := kubeconfig(w.tree, "/etc/kubernetes/admin.conf")
-	if err != nil || len(c.CAData) == 0 || c.CAFile != "" || c.BearerToken != "secret-token" {
-		t.Errorf("%v", err)
-	}
-	const with = "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n" +
-		"clusters: [{name: c, cluster: {server: 'https://example.com'}}]\nusers: [{name: u, user: {"
-	for user, words := range map[string][]string{
-		"exec: {command: /bin/true, apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never}": {"from a program"},
-		"client-certificate: missing.crt, client-key: missing.key":                                        {"missing.crt"},
-		"token: [secret-token":            {"cannot be parsed"},
-		"tokenFile: /etc/kubernetes/text": nil,
-	} {
-		w.write("etc/kubernetes/text", "from-file\n")
-		w.write("etc/kubernetes/x.conf", with+user+"}}]\n")
-		c, err := kubeconfig(w.tree, "/etc/kubernetes/x.conf")
-		wants(t, err, words...)
-		if err == nil && c.BearerToken != "from-file" {
-			t.Error("the token of a file is not used")
-		}
 	}
 }

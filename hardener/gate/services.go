@@ -1,12 +1,9 @@
-//go:build linux
-
 package gate
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 	"time"
 
@@ -14,24 +11,41 @@ import (
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/systemd"
 )
 
-// service is a component that systemd runs: it has to be told to take a new
-// configuration, where a static pod's kubelet sees it by itself.
+// service is the gate of a component that systemd runs: it has to be told to take
+// a new configuration, where a static pod's kubelet sees it by itself.
 type service interface {
+	// before refuses a component that is not healthy now, and takes down how
+	// things are.
+	before(ctx context.Context, s *Snapshot) error
 	restart(ctx context.Context) error
+	// prove waits until the restarted component is proven, and fails as soon as
+	// it cannot be any more.
 	prove(ctx context.Context, before Snapshot) error
-	Watch(ctx context.Context, d time.Duration) error
+	// watch looks on for a time.
+	watch(ctx context.Context, d time.Duration) error
 }
 
-// serviceOf is the gate of a component that systemd runs on this node, nil for a
-// static pod.
+// serviceOf is the gate of a component that systemd runs on this node, nil for
+// every other.
 func (g *Gates) serviceOf(ctx context.Context, component string) (service, error) {
-	switch component {
-	case node.Kubelet:
-		return g.kubelet(ctx)
-	case node.Etcd:
-		return g.etcd(ctx)
+	if component != node.Kubelet && component != node.Etcd {
+		return nil, nil
 	}
-	return nil, nil
+	facts, err := g.Detect()
+	if err != nil {
+		return nil, err
+	}
+	d := daemon{Gates: g, name: component, at: g.locate(facts, ""), component: facts.Components[component], unit: component + ".service"}
+	if d.component.Unit != "" {
+		d.unit = path.Base(d.component.Unit)
+	}
+	if d.manager, err = g.manager(ctx); err != nil {
+		return nil, err
+	}
+	if component == node.Kubelet {
+		return &kubelet{daemon: d}, nil
+	}
+	return &etcd{daemon: d}, nil
 }
 
 // manager is the node's systemd, connected to when first needed.
@@ -49,68 +63,16 @@ func (g *Gates) manager(ctx context.Context) (*systemd.Manager, error) {
 	return g.services, nil
 }
 
-func (g *Gates) kubelet(ctx context.Context) (*kubeletService, error) {
-	facts, err := g.Detect()
-	if err != nil {
-		return nil, err
-	}
-	m, err := g.manager(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &kubeletService{KubeletGate{
-		FS: g.FS, Systemd: m, Kubelet: facts.Components[node.Kubelet], NodeName: facts.NodeName,
-		AdminConf: g.adminConf(facts), Note: func(line string) { g.log("%s", line) },
-	}}, nil
-}
-
-func (g *Gates) etcd(ctx context.Context) (*etcdService, error) {
-	facts, err := g.Detect()
-	if err != nil {
-		return nil, err
-	}
-	m, err := g.manager(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s := &etcdService{EtcdGate{
-		FS: g.FS, Systemd: m, Etcd: facts.Components[node.Etcd], AdminConf: g.adminConf(facts),
-		Note: func(line string) { g.log("%s", line) },
-	}}
-	if server, ok := facts.Components[node.APIServer]; ok {
-		s.APIServer = &server
-	}
-	return s, nil
-}
-
-// adminConf is the path of the node's kubeconfig with every right, empty where
-// there is none, as on a worker.
-func (g *Gates) adminConf(facts node.Facts) string {
-	if facts.KubeConfigDir == "" {
-		return ""
-	}
-	file := path.Join(facts.KubeConfigDir, "admin.conf")
-	if _, err := fs.Stat(g.FS, node.Name(file)); err != nil {
-		return ""
-	}
-	return file
-}
-
 // serviceBefore completes a Snapshot of a component that systemd runs.
 func (g *Gates) serviceBefore(ctx context.Context, component string, s *Snapshot) error {
 	of, err := g.serviceOf(ctx, component)
 	if err != nil {
 		return err
 	}
-	switch of := of.(type) {
-	case *kubeletService:
-		s.kubelet, err = of.Before(ctx)
-	case *etcdService:
-		s.etcd, err = of.Before(ctx)
-	default:
-		err = errors.New("no gate for this component")
+	if of == nil {
+		return errors.New("no gate for this component")
 	}
-	return err
+	return of.before(ctx, s)
 }
 
 // takeService restarts a component that systemd runs, and proves it.
@@ -123,23 +85,12 @@ func (g *Gates) takeService(ctx context.Context, component string, before Snapsh
 		return errors.New("no gate for this component")
 	}
 	if err := of.restart(ctx); err != nil {
-		return err
+		return fmt.Errorf("restart: %w", err)
 	}
-	return of.prove(ctx, before)
-}
-
-type kubeletService struct{ KubeletGate }
-
-func (s *kubeletService) restart(ctx context.Context) error { return s.Restart(ctx) }
-func (s *kubeletService) prove(ctx context.Context, before Snapshot) error {
-	return s.Prove(ctx, before.kubelet)
-}
-
-type etcdService struct{ EtcdGate }
-
-func (s *etcdService) restart(ctx context.Context) error { return s.Restart(ctx) }
-func (s *etcdService) prove(ctx context.Context, before Snapshot) error {
-	return s.Prove(ctx, before.etcd)
+	if err := of.prove(ctx, before); err != nil {
+		return fmt.Errorf("after the restart: %w", err)
+	}
+	return nil
 }
 
 // watchServices watches those of the components that systemd runs, each in a
@@ -155,7 +106,13 @@ func (g *Gates) watchServices(ctx context.Context, components []string, d time.D
 			continue
 		}
 		n++
-		go func() { found <- of.Watch(ctx, d) }()
+		go func() {
+			err := of.watch(ctx, d)
+			if err != nil {
+				err = fmt.Errorf("%s: watched for %s: %w", name, d, err)
+			}
+			found <- err
+		}()
 	}
 	return found, n, nil
 }

@@ -82,9 +82,17 @@ func (g *Gates) apiBefore(ctx context.Context, at place, p staticPod, box sandbo
 		return err
 	}
 	// Those of other manifests stay while this one changes.
-	slices.SortStableFunc(pods, func(a, b podObject) int { return static(b) - static(a) })
+	slices.SortStableFunc(pods, func(a, b podObject) int {
+		switch {
+		case a.static() == b.static():
+			return 0
+		case a.static():
+			return -1
+		}
+		return 1
+	})
 	for _, pod := range pods[:min(len(pods), 4)] {
-		name := pod.Metadata.Namespace + "/" + pod.Metadata.Name
+		name := pod.path()
 		if pod.Metadata.Name != p.name && len(pod.Spec.Containers) == 1 && a.logs(ctx, name) == nil {
 			before.Logs = name
 			return nil
@@ -92,18 +100,6 @@ func (g *Gates) apiBefore(ctx context.Context, at place, p staticPod, box sandbo
 	}
 	g.log("%s: the log of no pod on this node can be read, so that this is not asked for afterwards", p.component)
 	return nil
-}
-
-// annotationHash is the kubelet's name for what it made the UID of a static pod
-// from (pkg/kubelet/types, ConfigHashAnnotationKey). The UID of the mirror pod
-// is the API server's.
-const annotationHash = "kubernetes.io/config.hash"
-
-func static(p podObject) int {
-	if p.Metadata.Annotations["kubernetes.io/config.mirror"] != "" {
-		return 1
-	}
-	return 0
 }
 
 // current is the one sandbox and the one container that run, with the
@@ -205,29 +201,4 @@ func (g *Gates) argvByName(p staticPod) ([]string, error) {
 		return nil, fmt.Errorf("%d processes %s run, not one", len(found), programs[p.component])
 	}
 	return found[0], nil
-}
-
-// lastWords are the end of a container's log: three lines, 300 bytes, and
-// nothing that looks like a credential.
-func (g *Gates) lastWords(d details) string {
-	if d.log == "" {
-		return ""
-	}
-	f, err := g.FS.Open(node.Name(d.log))
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	data, err := tail(f, 8<<10)
-	if err != nil {
-		return ""
-	}
-	var lines []string
-	for line := range strings.Lines(string(data)) {
-		// 2026-01-02T15:04:05.999999999Z stderr F text (CRI's log format)
-		if parts := strings.SplitN(strings.TrimSpace(line), " ", 4); len(parts) == 4 && strings.TrimSpace(parts[3]) != "" {
-			lines = append(lines, strings.TrimSpace(parts[3]))
-		}
-	}
-	return lastLines(lines)
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"time"
 
@@ -48,7 +47,6 @@ type taking struct {
 	served    string          // the container that has done its work
 	renewed   time.Time       // first renewTime of the leader Lease
 	noAPI     bool            // no API server has answered for long enough
-	said      map[string]bool
 	abandoned map[string]bool // stages left out
 }
 
@@ -60,7 +58,7 @@ func (g *Gates) takePod(ctx context.Context, component string, before Snapshot) 
 	t := &taking{
 		Gates: g, p: p, at: at, runtime: r, before: before.Pod, since: before.At,
 		fileCheck: g.fileCheck(at.facts), began: time.Now(),
-		exits: map[string]bool{}, starts: map[string]bool{}, said: map[string]bool{}, abandoned: map[string]bool{},
+		exits: map[string]bool{}, starts: map[string]bool{}, abandoned: map[string]bool{},
 	}
 	t.lastBox = t.began
 	return t.wait(ctx)
@@ -253,64 +251,4 @@ func (t *taking) crashed(ctx context.Context, s seen) error {
 // not the one of before a change or of before its undoing.
 func (t *taking) wanted(uid string) bool {
 	return t.before == nil || (uid == t.before.UID) == (t.p.hash == t.before.Hash)
-}
-
-// answered holds when every probe of the manifest succeeds. A probe that is
-// refused, or finds nobody where it asks, while the component is up, will not
-// succeed later.
-func (t *taking) answered(ctx context.Context) error {
-	err := t.probe(ctx)
-	var probe *probeError
-	if !errors.As(err, &probe) || !probe.refused() && (probe.Status != 0 || t.up(ctx) != nil) {
-		t.refused = time.Time{}
-		return err
-	}
-	now := time.Now()
-	if t.refused.IsZero() {
-		t.refused = now
-	}
-	if lasted := now.Sub(t.refused); lasted > t.Limits.Refused {
-		how := "answers elsewhere"
-		if probe.refused() {
-			how = "answers " + http.StatusText(probe.Status)
-		}
-		return certain{fmt.Errorf("%w, for %s, while the container runs and %s: the kubelet would kill it", err, lasted.Round(time.Second), how)}
-	}
-	return err
-}
-
-// up holds when the component answers at the address on which it is told to
-// listen, whatever its probes ask.
-func (t *taking) up(ctx context.Context) error {
-	if t.p.component != node.APIServer {
-		return t.healthz(ctx)
-	}
-	a, err := t.admin(t.at)
-	if err != nil {
-		return err
-	}
-	return a.readyz(ctx)
-}
-
-// probe replays the probes.
-func (t *taking) probe(ctx context.Context) error {
-	for _, p := range probes(t.p.main) {
-		err := replay(ctx, p, t.p.main, t.at.address)
-		if errors.Is(err, errNotReplayed) {
-			t.once("%s: %s probe: %v; the kubelet's word is taken for it", t.p.component, p.kind, err)
-			continue
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// once logs a line once.
-func (t *taking) once(format string, args ...any) {
-	if line := fmt.Sprintf(format, args...); !t.said[line] {
-		t.said[line] = true
-		t.log("%s", line)
-	}
 }

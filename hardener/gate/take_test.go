@@ -12,38 +12,6 @@ import (
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
 )
 
-func before(t *testing.T, w *world) Snapshot {
-	t.Helper()
-	s, err := w.gates.Before(t.Context(), w.component)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-// wants tells whether an error says what it should; no words mean no error.
-func wants(t *testing.T, err error, words ...string) {
-	t.Helper()
-	if len(words) == 0 {
-		if err != nil {
-			t.Errorf("unexpected: %v", err)
-		}
-		return
-	}
-	if err == nil {
-		t.Errorf("no error; want %q", words)
-		return
-	}
-	for _, word := range words {
-		if !strings.Contains(err.Error(), word) {
-			t.Errorf("%q does not say %q", err, word)
-		}
-	}
-	if strings.Contains(err.Error(), "secret-token") {
-		t.Errorf("%q tells a secret", err)
-	}
-}
-
 // Every fault happens after a change whose new container runs as the manifest
 // says, unless the case sees to the container itself.
 func TestTake(t *testing.T) {
@@ -155,24 +123,6 @@ func TestTakeCrashLoop(t *testing.T) {
 	wants(t, err, "exited with 1, the second time", "one | token [hidden]", "unknown flag: --nonsense")
 	if strings.Contains(err.Error(), "zero") {
 		t.Errorf("too much is said: %s", err)
-	}
-}
-
-func TestLastLines(t *testing.T) {
-	long := strings.Repeat("x", 290)
-	for _, c := range []struct {
-		lines []string
-		want  string
-	}{
-		{nil, ""},
-		{[]string{"zero", "one", "two", "three"}, "one | two | three"},
-		{[]string{"one", long, "three"}, long + " | three"},
-		{[]string{"one", long, "password=three, and more than fits"}, "password [hidden] more than fits"},
-		{[]string{"one", "two", long + long}, (long + long)[:297] + "..."},
-	} {
-		if got := lastLines(c.lines); got != c.want {
-			t.Errorf("%q: %q", c.lines, got)
-		}
 	}
 }
 

@@ -1,7 +1,6 @@
 package gate
 
 import (
-	"context"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -53,6 +52,13 @@ type world struct {
 	renewed    time.Time
 	requests   []string
 	lines      []string // logged
+}
+
+// quick are limits for a component that is a goroutine.
+var quick = Limits{
+	Poll: 20 * time.Millisecond, Request: 5 * time.Second, Margin: 2 * time.Second, Refused: 200 * time.Millisecond,
+	Serve: 300 * time.Millisecond, BackOff: time.Second, Kubelet: 300 * time.Millisecond, FileCheck: 100 * time.Millisecond,
+	Service: 2 * time.Second, Stable: 200 * time.Millisecond, CatchUp: 500 * time.Millisecond,
 }
 
 const (
@@ -109,10 +115,7 @@ func newWorld(t *testing.T, component string) *world {
 			defer w.mu.Unlock()
 			w.lines = append(w.lines, line)
 		},
-		Limits: Limits{
-			Poll: 20 * time.Millisecond, Request: 5 * time.Second, Margin: 2 * time.Second, Refused: 200 * time.Millisecond,
-			Serve: 300 * time.Millisecond, BackOff: time.Second, Kubelet: 300 * time.Millisecond, FileCheck: 100 * time.Millisecond,
-		},
+		Limits: quick,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -173,57 +176,6 @@ spec:
     startupProbe: %s
     livenessProbe: %s
 `, programs[w.component], argv, w.port(), probe, probe))
-}
-
-// run has the runtime run one container in a new sandbox, and nothing else.
-func (w *world) run(uid, id string, argv []string) {
-	w.t.Helper()
-	w.stop(0, "")
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	labels := map[string]string{labelPod: programs[w.component] + "-cp1", labelNamespace: "kube-system", labelUID: uid}
-	w.boxes = append(w.boxes, &cri.PodSandbox{
-		Id: "box-of-" + id, Labels: labels, CreatedAt: time.Now().UnixNano(), Annotations: map[string]string{"a": "b", annotationHash: uid},
-	})
-	w.start(id, argv)
-}
-
-// start adds a container to the newest sandbox.
-func (w *world) start(id string, argv []string) {
-	w.t.Helper()
-	box := w.boxes[len(w.boxes)-1]
-	labels := map[string]string{labelPod: box.Labels[labelPod], labelNamespace: "kube-system", labelContainer: "main", labelUID: box.Labels[labelUID]}
-	w.containers = append(w.containers, &cri.Container{
-		Id: id, PodSandboxId: box.Id, Labels: labels, State: cri.ContainerState_CONTAINER_RUNNING, CreatedAt: time.Now().UnixNano(),
-	})
-	w.status[id] = &cri.ContainerStatus{
-		Id: id, State: cri.ContainerState_CONTAINER_RUNNING, StartedAt: time.Now().Add(-time.Hour).UnixNano(), LogPath: "/var/log/pods/" + id + ".log",
-	}
-	pid := 100 + len(w.containers)
-	w.pids[id] = pid
-	w.write(fmt.Sprintf("proc/%d/cmdline", pid), strings.Join(argv, "\x00")+"\x00")
-}
-
-// stop ends every container and sandbox.
-func (w *world) stop(exit int32, log string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, b := range w.boxes {
-		b.State = cri.PodSandboxState_SANDBOX_NOTREADY
-	}
-	w.exit(exit, log)
-}
-
-// exit ends every container.
-func (w *world) exit(code int32, log string) {
-	for _, c := range w.containers {
-		if c.State != cri.ContainerState_CONTAINER_RUNNING {
-			continue
-		}
-		c.State = cri.ContainerState_CONTAINER_EXITED
-		w.status[c.Id].State, w.status[c.Id].ExitCode, w.status[c.Id].FinishedAt = c.State, code, time.Now().UnixNano()
-		w.write("var/log/pods/"+c.Id+".log", log)
-	}
 }
 
 func (w *world) detect() (node.Facts, error) {
@@ -300,60 +252,34 @@ func (w *world) mirror() any {
 	}
 }
 
-func (w *world) ListPodSandbox(_ context.Context, r *cri.ListPodSandboxRequest) (*cri.ListPodSandboxResponse, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	var items []*cri.PodSandbox
-	for _, b := range w.boxes {
-		if selects(r.GetFilter().GetLabelSelector(), b.Labels) {
-			items = append(items, &cri.PodSandbox{Id: b.Id, Labels: b.Labels, State: b.State, CreatedAt: b.CreatedAt, Annotations: b.Annotations})
+func before(t *testing.T, w *world) Snapshot {
+	t.Helper()
+	s, err := w.gates.Before(t.Context(), w.component)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// wants tells whether an error says what it should; no words mean no error.
+func wants(t *testing.T, err error, words ...string) {
+	t.Helper()
+	if len(words) == 0 {
+		if err != nil {
+			t.Errorf("unexpected: %v", err)
+		}
+		return
+	}
+	if err == nil {
+		t.Errorf("no error; want %q", words)
+		return
+	}
+	for _, word := range words {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("%q does not say %q", err, word)
 		}
 	}
-	return &cri.ListPodSandboxResponse{Items: items}, nil
-}
-
-func (w *world) ListContainers(_ context.Context, r *cri.ListContainersRequest) (*cri.ListContainersResponse, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	var items []*cri.Container
-	for _, c := range w.containers {
-		if selects(r.GetFilter().GetLabelSelector(), c.Labels) {
-			items = append(items, &cri.Container{Id: c.Id, PodSandboxId: c.PodSandboxId, Labels: c.Labels, State: c.State, CreatedAt: c.CreatedAt})
-		}
+	if strings.Contains(err.Error(), "secret-token") {
+		t.Errorf("%q tells a secret", err)
 	}
-	return &cri.ListContainersResponse{Containers: items}, nil
-}
-
-func selects(selector, labels map[string]string) bool {
-	for k, v := range selector {
-		if labels[k] != v {
-			return false
-		}
-	}
-	return true
-}
-
-func (w *world) ContainerStatus(_ context.Context, r *cri.ContainerStatusRequest) (*cri.ContainerStatusResponse, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	s := w.status[r.ContainerId]
-	return &cri.ContainerStatusResponse{
-		Status: &cri.ContainerStatus{Id: s.Id, State: s.State, ExitCode: s.ExitCode, StartedAt: s.StartedAt, FinishedAt: s.FinishedAt, LogPath: s.LogPath},
-		Info:   map[string]string{"info": fmt.Sprintf(`{"pid":%d}`, w.pids[r.ContainerId])},
-	}, nil
-}
-
-func (w *world) Status(context.Context, *cri.StatusRequest) (*cri.StatusResponse, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return &cri.StatusResponse{Info: w.info}, nil
-}
-
-func (w *world) ImageStatus(_ context.Context, r *cri.ImageStatusRequest) (*cri.ImageStatusResponse, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.images[r.Image.Image] {
-		return &cri.ImageStatusResponse{}, nil
-	}
-	return &cri.ImageStatusResponse{Image: &cri.Image{Id: r.Image.Image}}, nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/gate"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/host"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/systemd"
 )
 
 // result is what is printed.
@@ -48,7 +49,8 @@ func run(what string, components []string, before string, soak time.Duration) (r
 	began := time.Now()
 	g, err := gate.New(gate.Options{
 		Root: "/", FS: tree, Detect: func() (node.Facts, error) { return detect(tree) },
-		Log: func(line string) { fmt.Fprintf(os.Stderr, "%6.1f %s\n", time.Since(began).Seconds(), line) },
+		Systemd: func(ctx context.Context) (*systemd.Manager, error) { return systemd.Open(ctx, tree) },
+		Log:     func(line string) { fmt.Fprintf(os.Stderr, "%6.1f %s\n", time.Since(began).Seconds(), line) },
 	})
 	if err != nil {
 		return r, err

@@ -1,5 +1,3 @@
-//go:build linux
-
 package gate
 
 import (
@@ -9,9 +7,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"testing/fstest"
-
-	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
 )
 
 // What needs an etcd is tested on one, in tests/e2e. Here is a cluster whose
@@ -27,11 +22,11 @@ type fakeMember struct {
 	errors      []string
 }
 
-func fakeEtcd(t *testing.T, members []*fakeMember, alarms string) *etcdClient {
+func fakeEtcd(t *testing.T, of []*fakeMember, alarms string) *members {
 	t.Helper()
 	var list []map[string]any
 	var own string
-	for i, m := range members {
+	for i, m := range of {
 		mux := http.NewServeMux()
 		answer := func(path string, value func() any) {
 			mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
@@ -47,7 +42,7 @@ func fakeEtcd(t *testing.T, members []*fakeMember, alarms string) *etcdClient {
 				m.index += 100
 			}
 			return map[string]any{
-				"header": map[string]string{"member_id": m.id}, "version": "3.6.5", "leader": m.leader,
+				"header": map[string]string{"member_id": m.id}, "leader": m.leader,
 				"raftTerm": fmt.Sprint(m.term), "raftIndex": fmt.Sprint(m.index), "errors": m.errors,
 			}
 		})
@@ -60,10 +55,10 @@ func fakeEtcd(t *testing.T, members []*fakeMember, alarms string) *etcdClient {
 			own = server.URL
 		}
 	}
-	return &etcdClient{&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, own}
+	return &members{&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, own, quick}
 }
 
-func TestEtcdHealthy(t *testing.T) {
+func TestHealthy(t *testing.T) {
 	for _, c := range []struct {
 		reason string
 		change func(m []*fakeMember)
@@ -103,17 +98,14 @@ func TestEtcdHealthy(t *testing.T) {
 			t.Errorf("%s: %v", c.reason, err)
 		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
 			t.Errorf("%s: %v, want %q", c.reason, err, c.want)
-		case err == nil && (s.Members != 3 || s.Leader != "1" || s.Own != "1" || s.Term != 7 || s.Version != "3.6.5"):
+		case err == nil && (s.members != 3 || s.leader != "1" || s.own != "1" || s.term != 7):
 			t.Errorf("%s: %+v", c.reason, s)
 		}
 	}
 }
 
 // One that stays behind is waited for, then named.
-func TestEtcdBehind(t *testing.T) {
-	if testing.Short() {
-		t.Skip("-short: waits for a member that never catches up")
-	}
+func TestBehind(t *testing.T) {
 	t.Parallel()
 	_, err := fakeEtcd(t, []*fakeMember{
 		{id: "1", leader: "1", term: 7, index: 1000, health: "true"},
@@ -124,54 +116,26 @@ func TestEtcdBehind(t *testing.T) {
 	}
 }
 
-func TestEtcdSuccessor(t *testing.T) {
-	s := EtcdState{Leader: "1", indexes: map[string]uint64{"1": 9, "2": 7, "3": 8, "4": 9}, voters: []string{"1", "2", "3"}}
+func TestSuccessor(t *testing.T) {
+	s := cluster{leader: "1", indexes: map[string]uint64{"1": 9, "2": 7, "3": 8, "4": 9}, voters: []string{"1", "2", "3"}}
 	if got := s.successor(); got != "3" {
 		t.Errorf("%q", got)
 	}
-	if got := (EtcdState{Leader: "1", voters: []string{"1"}}).successor(); got != "" {
+	if got := (cluster{leader: "1", voters: []string{"1"}}).successor(); got != "" {
 		t.Errorf("alone: %q", got)
 	}
 }
 
-func TestEtcdOwnURL(t *testing.T) {
+func TestOwnURL(t *testing.T) {
 	for _, c := range []struct{ listen, advertise, want string }{
 		{"https://10.0.0.1:2379,https://127.0.0.1:2379", "https://10.0.0.1:2379", "https://10.0.0.1:2379"},
 		{"https://0.0.0.0:2379", "https://10.0.0.1:2379", "https://10.0.0.1:2379"},
 		{"https://[::]:2379", "https://[fd00::1]:2379", "https://[fd00::1]:2379"},
 		{"unix:///run/etcd", "", ""},
 	} {
-		got, err := etcdOwnURL(map[string]string{"ETCD_LISTEN_CLIENT_URLS": c.listen, "ETCD_ADVERTISE_CLIENT_URLS": c.advertise})
+		got, err := ownURL(map[string]string{"ETCD_LISTEN_CLIENT_URLS": c.listen, "ETCD_ADVERTISE_CLIENT_URLS": c.advertise})
 		if got != c.want || (err != nil) != (c.want == "") {
 			t.Errorf("%+v: %q %v", c, got, err)
-		}
-	}
-}
-
-func TestEtcdEnvironmentInForce(t *testing.T) {
-	const env = "ETCD_NAME=etcd1\nETCD_DATA_DIR=/var/lib/etcd\nETCD_METRICS=\nETCDCTL_CERT=/x\n# ETCD_NOT=set\n"
-	for _, c := range []struct {
-		reason, comm, environ, want string
-	}{
-		{"all there", "etcd", "ETCD_NAME=etcd1\x00ETCD_DATA_DIR=/var/lib/etcd\x00ETCD_METRICS=\x00PATH=/bin\x00", ""},
-		{"an old value", "etcd", "ETCD_NAME=etcd1\x00ETCD_DATA_DIR=/old\x00", "process 7 does not have what /etc/etcd.env say: ETCD_DATA_DIR"},
-		{"started by another", "docker", "PATH=/bin\x00", ""},
-	} {
-		g := &EtcdGate{
-			FS: fstest.MapFS{
-				"etc/etcd.env":   {Data: []byte(env)},
-				"proc/7/comm":    {Data: []byte(c.comm + "\n")},
-				"proc/7/environ": {Data: []byte(c.environ)},
-				"proc/8/comm":    {Data: []byte("etcd\n")},
-				"proc/8/environ": {Data: []byte("ETCD_NAME=events\x00ETCD_DATA_DIR=/var/lib/etcd-events\x00")},
-				"proc/9/comm":    {Data: []byte("etcd\n")},
-				"proc/9/environ": {Data: []byte("ETCD_NAME=etcd1\x00ETCD_DATA_DIR=/var/lib/etcd\x00")},
-			},
-			Etcd: node.Component{EnvFiles: []string{"/etc/etcd.env"}},
-		}
-		err := g.environmentInForce(7)
-		if (err == nil) != (c.want == "") || err != nil && err.Error() != c.want {
-			t.Errorf("%s: %v, want %q", c.reason, err, c.want)
 		}
 	}
 }

@@ -1,10 +1,6 @@
-//go:build linux
-
 package gate
 
 import (
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,9 +11,9 @@ import (
 	"time"
 )
 
-// kubeletSysctls are what protectKernelDefaults insists on (Kubernetes
+// tunables are what protectKernelDefaults insists on (Kubernetes
 // pkg/kubelet/cm/container_manager_linux.go, setupKernelTunables).
-var kubeletSysctls = map[string]string{
+var tunables = map[string]string{
 	"vm/overcommit_memory":      "1",
 	"vm/panic_on_oom":           "0",
 	"kernel/panic":              "10",
@@ -28,8 +24,8 @@ var kubeletSysctls = map[string]string{
 
 // preflight lists what keeps a kubelet from starting that only a start brings to
 // light: a fault that is there already must not be found by our restart.
-func (g *KubeletGate) preflight(version string, now time.Time) []string {
-	set, err := g.settings()
+func (k *kubelet) preflight(version string, now time.Time) []string {
+	set, err := readSettings(k.FS, k.component)
 	if err != nil {
 		return []string{err.Error()}
 	}
@@ -37,20 +33,20 @@ func (g *KubeletGate) preflight(version string, now time.Time) []string {
 	problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 
 	// The first line is the head of a table (pkg/kubelet/util/swap/swap_util.go).
-	if swaps, err := fs.ReadFile(g.FS, "proc/swaps"); err == nil && set.bool("failSwapOn", true) {
+	if swaps, err := fs.ReadFile(k.FS, "proc/swaps"); err == nil && set.bool("failSwapOn", true) {
 		for _, line := range strings.Split(strings.TrimSpace(string(swaps)), "\n")[1:] {
 			problem("swap is on (%s) and failSwapOn is true", strings.Fields(line + " ?")[0])
 		}
 	}
-	if v1, err := kubeletCgroupV1(g.FS); err != nil {
-		g.note("which cgroups the node has cannot be told: %v", err)
-	} else if v1 && set.bool("failCgroupV1", kubeletMinor(version) >= 35) {
+	if v1, err := cgroupV1(k.FS); err != nil {
+		k.once("kubelet: which cgroups the node has cannot be told: %v", err)
+	} else if v1 && set.bool("failCgroupV1", minor(version) >= 35) {
 		problem("the node has cgroup v1 and failCgroupV1 is true")
 	}
 	if set.bool("protectKernelDefaults", false) {
-		for _, name := range slices.Sorted(maps.Keys(kubeletSysctls)) {
-			dotted, want := strings.ReplaceAll(name, "/", "."), kubeletSysctls[name]
-			b, err := fs.ReadFile(g.FS, "proc/sys/"+name)
+		for _, name := range slices.Sorted(maps.Keys(tunables)) {
+			dotted, want := strings.ReplaceAll(name, "/", "."), tunables[name]
+			b, err := fs.ReadFile(k.FS, "proc/sys/"+name)
 			if err != nil {
 				problem("protectKernelDefaults is true and %s cannot be read: %v", dotted, err)
 			} else if got := strings.TrimSpace(string(b)); got != want {
@@ -58,18 +54,18 @@ func (g *KubeletGate) preflight(version string, now time.Time) []string {
 			}
 		}
 	}
-	if config, err := plainConfig(g.FS, g.Kubelet.Kubeconfig); err != nil {
-		problem("%s: %v", g.Kubelet.Kubeconfig, err)
+	if config, err := kubeconfig(k.FS, k.component.Kubeconfig); err != nil {
+		problem("%v", err)
 	} else if len(config.CertData) > 0 {
-		if err := kubeletCertificate(config.CertData, now); err != nil {
+		if err := valid(config.CertData, now, 0); err != nil {
 			problem("its client certificate: %v", err)
 		}
 	}
 	return problems
 }
 
-// kubeletMinor is the second number of a version such as v1.35.4.
-func kubeletMinor(version string) int {
+// minor is the second number of a version such as v1.35.4.
+func minor(version string) int {
 	parts := strings.SplitN(strings.TrimPrefix(version, "v"), ".", 3)
 	if len(parts) < 2 {
 		return 0
@@ -78,10 +74,10 @@ func kubeletMinor(version string) int {
 	return n
 }
 
-// kubeletCgroupV1 tells whether the node's /sys/fs/cgroup is not the unified
+// cgroupV1 tells whether the node's /sys/fs/cgroup is not the unified
 // hierarchy, as the kubelet does by its type, from the mounts of PID 1:
 // "ID PARENT DEV ROOT MOUNTPOINT OPTIONS ... - TYPE SOURCE OPTIONS" (proc(5)).
-func kubeletCgroupV1(fsys fs.FS) (bool, error) {
+func cgroupV1(fsys fs.FS) (bool, error) {
 	mounts, err := fs.ReadFile(fsys, "proc/1/mountinfo")
 	if err != nil {
 		return false, err
@@ -97,28 +93,4 @@ func kubeletCgroupV1(fsys fs.FS) (bool, error) {
 		return false, errors.New("/sys/fs/cgroup is not mounted")
 	}
 	return kind != "cgroup2", nil
-}
-
-// kubeletCertificate judges the first certificate of a PEM file, which is the
-// client's own.
-func kubeletCertificate(data []byte, now time.Time) error {
-	for {
-		block, rest := pem.Decode(data)
-		if block == nil {
-			return errors.New("no certificate")
-		}
-		if data = rest; block.Type != "CERTIFICATE" {
-			continue
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		switch {
-		case err != nil:
-			return err
-		case now.After(c.NotAfter):
-			return fmt.Errorf("expired at %s", c.NotAfter.UTC().Format(time.RFC3339))
-		case now.Before(c.NotBefore):
-			return fmt.Errorf("is not valid before %s", c.NotBefore.UTC().Format(time.RFC3339))
-		}
-		return nil
-	}
 }

@@ -10,22 +10,28 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
 )
 
-// etcdClient asks the members of an etcd cluster over the JSON gateway of their
+// members asks the members of an etcd cluster over the JSON gateway of their
 // client ports, which every etcd since 3.4 has
 // (https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/). Numbers come as text,
 // and zeros are left out.
-type etcdClient struct {
-	http *http.Client
-	own  string // base URL of the member of this node
+type members struct {
+	http   *http.Client
+	own    string // base URL of the member of this node
+	limits Limits
 }
 
-// newEtcdClient takes the credentials that the member's environment names:
-// etcdctl's, as Kubespray gives them, or the member's own, which serve for a
-// client too.
-func newEtcdClient(fsys fs.FS, env map[string]string) (*etcdClient, error) {
-	own, err := etcdOwnURL(env)
+// members takes the credentials that the member's environment names: etcdctl's,
+// as Kubespray gives them, or the member's own, which serve for a client too.
+func (g *Gates) members(c node.Component) (*members, error) {
+	env, err := environment(g.FS, c)
+	if err != nil {
+		return nil, err
+	}
+	own, err := ownURL(env)
 	if err != nil {
 		return nil, err
 	}
@@ -35,20 +41,20 @@ func newEtcdClient(fsys fs.FS, env map[string]string) (*etcdClient, error) {
 		if cert == "" || key == "" || ca == "" {
 			cert, key, ca = env["ETCD_CERT_FILE"], env["ETCD_KEY_FILE"], env["ETCD_TRUSTED_CA_FILE"]
 		}
-		if transport.TLSClientConfig, err = etcdTLS(fsys, cert, key, ca); err != nil {
+		if transport.TLSClientConfig, err = clientTLS(g.FS, cert, key, ca); err != nil {
 			return nil, err
 		}
 	}
-	return &etcdClient{&http.Client{Transport: transport}, own}, nil
+	return &members{&http.Client{Transport: transport, Timeout: g.Limits.Request}, own, g.Limits}, nil
 }
 
-func etcdTLS(fsys fs.FS, cert, key, ca string) (*tls.Config, error) {
+func clientTLS(fsys fs.FS, cert, key, ca string) (*tls.Config, error) {
 	var content [3][]byte
 	for i, name := range []string{cert, key, ca} {
 		if name == "" {
 			return nil, errors.New("its environment names no certificate, key and CA")
 		}
-		b, err := fs.ReadFile(fsys, strings.TrimPrefix(name, "/"))
+		b, err := fs.ReadFile(fsys, node.Name(name))
 		if err != nil {
 			return nil, err
 		}
@@ -65,9 +71,9 @@ func etcdTLS(fsys fs.FS, cert, key, ca string) (*tls.Config, error) {
 	return &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: pool, MinVersion: tls.VersionTLS12}, nil
 }
 
-// etcdOwnURL is where the member of this node listens for clients. One that
+// ownURL is where the member of this node listens for clients. One that
 // listens everywhere is asked at the address that it advertises.
-func etcdOwnURL(env map[string]string) (string, error) {
+func ownURL(env map[string]string) (string, error) {
 	for _, name := range []string{"ETCD_LISTEN_CLIENT_URLS", "ETCD_ADVERTISE_CLIENT_URLS"} {
 		for _, text := range strings.Split(env[name], ",") {
 			u, err := url.Parse(strings.TrimSpace(text))
@@ -79,33 +85,30 @@ func etcdOwnURL(env map[string]string) (string, error) {
 	return "", errors.New("its environment does not say where it listens for clients")
 }
 
-type etcdHeader struct {
-	MemberID string `json:"member_id"`
+type member struct {
+	ID, Name   string
+	ClientURLs []string
+	IsLearner  bool
 }
 
-type etcdMember struct {
-	ID         string
-	Name       string
-	ClientURLs []string `json:"clientURLs"`
-	IsLearner  bool     `json:"isLearner"`
-}
-
-type etcdStatus struct {
-	Header    etcdHeader
-	Version   string
+type memberStatus struct {
+	Header struct {
+		MemberID string `json:"member_id"`
+	}
 	Leader    string
 	RaftTerm  uint64   `json:"raftTerm,string"`
 	RaftIndex uint64   `json:"raftIndex,string"`
 	Errors    []string // such as "NOSPACE"
 }
 
-func (c *etcdClient) post(ctx context.Context, base, path string, body, into any) error {
-	return plainDo(ctx, c.http, http.MethodPost, base+path, body, into)
+func (m *members) post(ctx context.Context, base, path string, body, into any) error {
+	_, err := (&api{m.http, base}).do(ctx, http.MethodPost, path, body, into)
+	return err
 }
 
-func (c *etcdClient) members(ctx context.Context) ([]etcdMember, error) {
-	var answer struct{ Members []etcdMember }
-	if err := c.post(ctx, c.own, "/v3/cluster/member/list", struct{}{}, &answer); err != nil {
+func (m *members) list(ctx context.Context) ([]member, error) {
+	var answer struct{ Members []member }
+	if err := m.post(ctx, m.own, "/v3/cluster/member/list", struct{}{}, &answer); err != nil {
 		return nil, err
 	}
 	if len(answer.Members) == 0 {
@@ -114,14 +117,14 @@ func (c *etcdClient) members(ctx context.Context) ([]etcdMember, error) {
 	return answer.Members, nil
 }
 
-func (c *etcdClient) status(ctx context.Context, base string) (s etcdStatus, err error) {
-	return s, c.post(ctx, base, "/v3/maintenance/status", struct{}{}, &s)
+func (m *members) status(ctx context.Context, base string) (s memberStatus, err error) {
+	return s, m.post(ctx, base, "/v3/maintenance/status", struct{}{}, &s)
 }
 
 // health is what the member says of itself: it can reach a leader and commit.
-func (c *etcdClient) health(ctx context.Context, base string) error {
+func (m *members) health(ctx context.Context, base string) error {
 	var answer struct{ Health, Reason string }
-	if err := plainDo(ctx, c.http, http.MethodGet, base+"/health", nil, &answer); err != nil {
+	if err := (&api{m.http, base}).get(ctx, "/health", &answer); err != nil {
 		return err
 	}
 	if answer.Health != "true" {
@@ -130,14 +133,14 @@ func (c *etcdClient) health(ctx context.Context, base string) error {
 	return nil
 }
 
-func (c *etcdClient) alarms(ctx context.Context) ([]string, error) {
+func (m *members) alarms(ctx context.Context) ([]string, error) {
 	var answer struct {
 		Alarms []struct {
 			MemberID string `json:"memberID"`
 			Alarm    string
 		}
 	}
-	if err := c.post(ctx, c.own, "/v3/maintenance/alarm", map[string]string{"action": "GET"}, &answer); err != nil {
+	if err := m.post(ctx, m.own, "/v3/maintenance/alarm", map[string]string{"action": "GET"}, &answer); err != nil {
 		return nil, err
 	}
 	var all []string
@@ -148,6 +151,6 @@ func (c *etcdClient) alarms(ctx context.Context) ([]string, error) {
 }
 
 // moveLeader makes another member the leader; only the leader does that.
-func (c *etcdClient) moveLeader(ctx context.Context, to string) error {
-	return c.post(ctx, c.own, "/v3/maintenance/transfer-leadership", map[string]string{"targetID": to}, nil)
+func (m *members) moveLeader(ctx context.Context, to string) error {
+	return m.post(ctx, m.own, "/v3/maintenance/transfer-leadership", map[string]string{"targetID": to}, nil)
 }
