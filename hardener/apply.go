@@ -202,20 +202,19 @@ func (a *applier) group(ctx context.Context, g fix.Group, take func(context.Cont
 	return fmt.Errorf("%w; everything of this group was restored", err)
 }
 
-// takeBack is what each component needs while its files are put back.
+// takeBack is what each component needs while its files are put back. One that was
+// not healthy before is no fault when it is with its old files.
 func takeBack(ctx context.Context, gate Gate, say func(string), errs *[]error) txn.GroupFunc {
 	return func(component string, undo func() error) {
 		var take func(context.Context) error
+		var before error
 		if gate != nil && component != fix.FilesGroup && component != "" {
-			var err error
-			if take, err = gate.Before(ctx, component); err != nil {
-				*errs = append(*errs, fmt.Errorf("%s: %w", component, err))
-			}
+			take, before = gate.Before(ctx, component)
 			say(component + ": putting its files back")
 		}
 		if undo() == nil && take != nil {
 			if err := take(ctx); err != nil {
-				*errs = append(*errs, fmt.Errorf("%s: restored, but %w", component, err))
+				*errs = append(*errs, fmt.Errorf("%s: restored, but %w", component, errors.Join(err, before)))
 			}
 		}
 	}
