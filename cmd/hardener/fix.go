@@ -83,7 +83,7 @@ func runFix(ctx context.Context, s streams, o fixOptions) (err error) {
 	}
 	defer tree.Close()
 	f := hardener.FixOptions{
-		MaxRisk: fix.Risk(o.maxRisk.value), DryRun: o.dryRun, Retry: o.retry, OnDisk: injection(),
+		MaxRisk: fix.Risk(o.maxRisk.value), DryRun: o.dryRun, Retry: o.retry,
 		Say: func(line string) { fmt.Fprintln(s.err, "hardener:", line) },
 	}
 	if f.Failed, err = txn.Failures(tree); err != nil {
@@ -96,6 +96,9 @@ func runFix(ctx context.Context, s streams, o fixOptions) (err error) {
 		}
 		defer func() { err = errors.Join(err, live.Close()) }()
 		f.Gate, f.DeadMan, f.UnknownFlags = live, live.deadMan, unknownFlags(o.procDir())
+	}
+	if err := inject(&f); err != nil {
+		return err
 	}
 	unfinished, damaged, err := unfinishedRuns(tree)
 	if err != nil {

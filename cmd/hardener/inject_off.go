@@ -2,8 +2,8 @@
 
 package main
 
-import "github.com/kubespray-hardener/kubespray-hardener/hardener/txn"
+import "github.com/kubespray-hardener/kubespray-hardener/hardener"
 
-// injection is nil: only a program built for the fault tests makes mistakes, see
-// inject.go.
-func injection() func(txn.Change) (txn.Change, error) { return nil }
+// inject does nothing: only a program built for the fault trials makes mistakes
+// and stops half-way, see inject.go.
+func inject(*hardener.FixOptions) error { return nil }

@@ -82,7 +82,7 @@ type Store struct {
 // need be, and takes the lock that makes this process the only writer. The
 // error is ErrLocked's when another process has it. root stays open as long as
 // the Store is used; Close does not close it.
-func Open(root *host.FS) (*Store, error) { return open(root, disk{}) }
+func Open(root *host.FS) (*Store, error) { return open(root, disk{step: onStep}) }
 
 func open(root *host.FS, d disk) (*Store, error) {
 	s := &Store{root: root, disk: d, now: time.Now, keep: keepRuns}

@@ -5,7 +5,6 @@ package faults
 import (
 	"cmp"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -14,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,19 +38,23 @@ func TestFaults(t *testing.T) {
 	}
 	fmt.Printf("faults: seed %d\n", *seed)
 	program := build(t)
-	todo := make(chan trial)
-	random := rand.New(rand.NewPCG(*seed, 0))
-
 	group, ctx := errgroup.WithContext(t.Context())
-	var known states
-	var takes time.Duration
 	first := bringUp(t, 0)
-	known, takes = learn(t, first, program)
-	fmt.Printf("faults: a fix that nothing breaks takes %.0f s\n", takes.Seconds())
+	known, main, rest := learn(t, first, program)
+	plan, err := plan(rand.New(rand.NewPCG(*seed, 0)), main, rest)
+	if err != nil {
+		t.Fatal(err)
+	}
 	clusters := []*lab.Cluster{first}
-	for i := 1; i < min(*labs, *trials); i++ {
+	for i := 1; i < min(*labs, len(plan)); i++ {
 		clusters = append(clusters, bringUp(t, i))
 	}
+	todo := make(chan trial, len(plan))
+	for _, one := range plan {
+		todo <- one
+	}
+	close(todo)
+	var done atomic.Int32
 	for _, c := range clusters {
 		group.Go(func() error {
 			for one := range todo {
@@ -60,45 +64,59 @@ func TestFaults(t *testing.T) {
 				}
 				out, err := one.run(ctx, known)
 				if err != nil {
-					t.Errorf("%s after %.1f s: %v", one.name, one.after.Seconds(), err)
+					t.Errorf("%s: %v", one, err)
 					continue
 				}
-				fmt.Printf("faults: %s after %.1f s: state %s, whole after %.0f s: %.200s\n", one.name, one.after.Seconds(), out.state, out.settled.Seconds(), out.said)
+				fmt.Printf("faults: %d of %d: %s: state %s, whole after %.0f s: %.200s\n", done.Add(1), len(plan), one, out.state, out.settled.Seconds(), out.said)
 			}
 			return nil
 		})
 	}
-	var chosen []fault
-	for _, f := range faults {
-		if *only == "" || slices.Contains(strings.Split(*only, ","), f.name) {
-			chosen = append(chosen, f)
-		}
-	}
-	if len(chosen) == 0 {
-		t.Fatalf("no fault %q", *only)
-	}
-	group.Go(func() error {
-		defer close(todo)
-		for i := range *trials {
-			f := chosen[i%len(chosen)]
-			one := trial{fault: f, lasts: time.Duration(random.IntN(60)) * time.Second}
-			if f.strike != nil {
-				one.after = moment(random, takes)
-			}
-			select {
-			case todo <- one:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		return nil
-	})
 	if err := group.Wait(); err != nil {
 		t.Fatal(err)
 	}
 	if !t.Failed() {
-		fmt.Printf("faults: %d trials, no node left broken\n", *trials)
+		fmt.Printf("faults: %d trials, no node left broken\n", len(plan))
 	}
+}
+
+// plan chooses the trials: each of the other faults once in 25 and at least once;
+// what is left goes to kills and power cuts, evenly over the moments of a fix, those
+// that matter most before all others.
+func plan(random *rand.Rand, main, rest []moment) ([]trial, error) {
+	spread := func(f fault, moments []moment, n int) (all []trial) {
+		begin := random.IntN(len(moments))
+		for i := range n {
+			all = append(all, trial{fault: f, moment: moments[(begin+i*len(moments)/max(n, 1))%len(moments)]})
+		}
+		return all
+	}
+	var all []trial
+	for range max(1, *trials/25) {
+		for _, f := range others {
+			one := trial{fault: f, moment: moment{step: f.step}, lasts: time.Duration(random.IntN(60)) * time.Second}
+			if f.strike != nil && f.step == "" {
+				one.moment = main[random.IntN(len(main))]
+			}
+			all = append(all, one)
+		}
+	}
+	left := max(2, *trials-len(all))
+	for i, f := range []fault{killed, powerCut} {
+		n := (left + i) / 2
+		most := min(n, len(main))
+		all = append(all, spread(f, main, most)...)
+		all = append(all, spread(f, rest, n-most)...)
+	}
+	if *only != "" {
+		names := strings.Split(*only, ",")
+		all = slices.DeleteFunc(all, func(t trial) bool { return !slices.Contains(names, t.name) })
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("no fault %q", *only)
+	}
+	random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	return all, nil
 }
 
 // build builds the program under test, which can also make mistakes.
@@ -149,8 +167,8 @@ func install(ctx context.Context, n *machine.Node, program string) error {
 }
 
 // learn fixes a control plane once without a fault: the files before and after,
-// and the time.
-func learn(t *testing.T, c *lab.Cluster, program string) (known states, takes time.Duration) {
+// and the moments at which it can be broken.
+func learn(t *testing.T, c *lab.Cluster, program string) (known states, main, rest []moment) {
 	t.Helper()
 	n := c.Node("cp1")
 	if err := install(t.Context(), n, program); err != nil {
@@ -160,11 +178,8 @@ func learn(t *testing.T, c *lab.Cluster, program string) (known states, takes ti
 	if known.before, err = digests(t.Context(), n); err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
-	_, err = n.Run(t.Context(), "hardener", "fix", "--soak=20s", "--benchmark=cis-1.12", "--kubeconfig=/root/.kube/config")
-	takes = time.Since(began)
-	var exit *exec.ExitError
-	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1) {
+	main, rest, takes, err := recordSteps(t.Context(), n)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if known.after, err = digests(t.Context(), n); err != nil {
@@ -173,5 +188,6 @@ func learn(t *testing.T, c *lab.Cluster, program string) (known states, takes ti
 	if state, err := (trial{cluster: c, node: n}).whole(t.Context(), known); err != nil || state != "new" {
 		t.Fatalf("after a fix that nothing broke: state %q, %v", state, err)
 	}
-	return known, takes
+	fmt.Printf("faults: a fix that nothing breaks takes %.0f s and has %d moments, of which %d matter most\n", takes.Seconds(), len(main)+len(rest), len(main))
+	return known, main, rest
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -24,30 +23,34 @@ type fault struct {
 	inject string
 	// prepare makes room for it on a fresh node.
 	prepare string
-	// strike does it to a node whose fix has run for a while, and returns what
-	// ends it, nil for what ends by itself.
+	// strike does it to a node whose fix waits before a step, and returns what ends
+	// it, nil for what ends by itself.
 	strike func(ctx context.Context, n *machine.Node) (undo func(context.Context) error, err error)
+	// step is where it strikes; "" for another moment each time.
+	step string
+	// stays says that it ends only after the fix has.
+	stays bool
 	// fails wants the fix to say so; else it may succeed, when it was done before
 	// the fault struck.
 	fails bool
 }
 
-// faults are all of them. Those that strike do so at a random moment of the fix.
-var faults = []fault{
-	{name: "killed", strike: func(ctx context.Context, n *machine.Node) (func(context.Context) error, error) {
-		err := n.KillProcess(ctx, "hardener")
-		if err != nil && strings.Contains(err.Error(), "exit status 1") {
-			err = nil // it had ended
-		}
-		return nil, err
-	}},
-	{name: "power cut", strike: func(ctx context.Context, n *machine.Node) (func(context.Context) error, error) {
+// The process killed and the power cut: those are tried at every moment.
+var (
+	killed = fault{name: "killed", strike: func(ctx context.Context, n *machine.Node) (func(context.Context) error, error) {
+		return nil, n.KillProcess(ctx, "hardener")
+	}}
+	powerCut = fault{name: "power cut", strike: func(ctx context.Context, n *machine.Node) (func(context.Context) error, error) {
 		if err := n.CutPower(ctx); err != nil {
 			return nil, err
 		}
 		return func(ctx context.Context) error { return n.Start(ctx, nil) }, nil
-	}},
-	{name: "API unreachable", strike: cutAPI},
+	}}
+)
+
+// others are what else goes wrong, and what a fix cannot outlive unharmed twice.
+var others = []fault{
+	{name: "unknown flag", inject: "unknown-flag", fails: true},
 	{name: "disk full", strike: func(_ context.Context, n *machine.Node) (func(context.Context) error, error) {
 		undo, err := n.Fill(0)
 		if errors.Is(err, unix.ENOSPC) {
@@ -55,11 +58,26 @@ var faults = []fault{
 		}
 		return func(context.Context) error { return undo() }, err
 	}},
-	{name: "unknown flag", inject: "unknown-flag", fails: true},
+	{name: "API unreachable from the first edit on", strike: cutAPI, step: firstEdit, stays: true, fails: true},
 	{name: "never ready", inject: "never-ready", fails: true},
 	{name: "no kubelet", inject: "no-kubelet", fails: true},
 	{name: "no etcd", inject: "no-etcd", fails: true,
 		prepare: "sed -i s/ETCD_CLIENT_CERT_AUTH=true/ETCD_CLIENT_CERT_AUTH=false/ /etc/etcd.env && systemctl restart etcd"},
+	{name: "API unreachable for a while", strike: cutAPI},
+	{name: "power cut twice", strike: func(ctx context.Context, n *machine.Node) (func(context.Context) error, error) {
+		if err := n.CutPower(ctx); err != nil {
+			return nil, err
+		}
+		return func(ctx context.Context) error {
+			if err := n.Start(ctx, nil); err != nil {
+				return err
+			}
+			if err := n.CutPower(ctx); err != nil {
+				return err
+			}
+			return n.Start(ctx, nil)
+		}, nil
+	}},
 }
 
 // cutAPI lets nobody on the node reach an API server, not the node's own either.
@@ -79,8 +97,15 @@ type trial struct {
 	fault
 	cluster *lab.Cluster
 	node    *machine.Node
-	after   time.Duration // when it strikes
+	moment  moment        // when it strikes, if it does
 	lasts   time.Duration // until it ends
+}
+
+func (t trial) String() string {
+	if t.strike == nil {
+		return t.name
+	}
+	return t.name + " " + t.moment.String()
 }
 
 // outcome is what a trial came to.
@@ -95,6 +120,10 @@ type outcome struct {
 // server that is restarted twice, takes two or three.
 const settleLimit = 12 * time.Minute
 
+// fixLimit is within which a fix has to end that can still do so: without an API
+// server every proof takes its longest, with the new files and with the old.
+const fixLimit = 30 * time.Minute
+
 // run does the trial on a cluster that is as it came up.
 func (t trial) run(ctx context.Context, known states) (outcome, error) {
 	if t.prepare != "" {
@@ -106,7 +135,8 @@ func (t trial) run(ctx context.Context, known states) (outcome, error) {
 		}
 	}
 	var o outcome
-	fix := t.node.Command(ctx, "env", "HARDENER_INJECT="+t.inject, "hardener", "fix", "--soak=20s", "--benchmark=cis-1.12", "--kubeconfig=/root/.kube/config")
+	fix := t.node.Command(ctx, "env", "HARDENER_INJECT="+t.inject, "HARDENER_STOP="+t.moment.step,
+		"hardener", "fix", soak, "--benchmark=cis-1.12", "--kubeconfig=/root/.kube/config")
 	var said strings.Builder
 	fix.Stderr = &said
 	if err := fix.Start(); err != nil {
@@ -114,25 +144,34 @@ func (t trial) run(ctx context.Context, known states) (outcome, error) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- fix.Wait() }()
+	undo := func(context.Context) error { return nil }
 	if t.strike != nil {
-		time.Sleep(t.after)
-		undo, err := t.strike(ctx, t.node)
+		end, err := t.atMoment(ctx, ended)
 		if err != nil {
-			return o, fmt.Errorf("the fault itself: %w", err)
+			return o, fmt.Errorf("the fault itself: %w; the fix said: %s", err, lastLine(said.String()))
 		}
-		if undo != nil {
-			time.Sleep(t.lasts)
-			if err := undo(ctx); err != nil {
-				return o, fmt.Errorf("the end of the fault: %w", err)
-			}
+		if end != nil {
+			undo = end
 		}
 	}
-	began := time.Now()
+	if !t.stays {
+		time.Sleep(t.lasts)
+		if err := undo(ctx); err != nil {
+			return o, fmt.Errorf("the end of the fault: %w", err)
+		}
+	}
 	var fixErr error
+	began := time.Now()
 	select {
 	case fixErr = <-ended:
-	case <-time.After(settleLimit):
+	case <-time.After(fixLimit):
 		return o, fmt.Errorf("the fix does not end: %s", lastLine(said.String()))
+	}
+	if t.stays {
+		if err := undo(ctx); err != nil {
+			return o, fmt.Errorf("the end of the fault: %w", err)
+		}
+		began = time.Now()
 	}
 	o.said = lastLine(said.String())
 	if t.fails && fixErr == nil {
@@ -152,12 +191,40 @@ func (t trial) run(ctx context.Context, known states) (outcome, error) {
 	return o, fmt.Errorf("not whole within %s of the end of the fault: %w; the fix said: %s", settleLimit, err, o.said)
 }
 
+// atMoment strikes when the fix is there, and returns what ends the fault.
+func (t trial) atMoment(ctx context.Context, ended <-chan error) (func(context.Context) error, error) {
+	for stopped := false; !stopped; {
+		select {
+		case err := <-ended:
+			return nil, fmt.Errorf("the fix ended before it got there: %v", err)
+		case <-time.After(100 * time.Millisecond):
+		}
+		_, err := t.node.Run(ctx, "test", "-e", stoppedFile)
+		stopped = err == nil
+	}
+	goOn := func() error {
+		_, err := t.node.Run(ctx, "rm", "-f", stoppedFile)
+		return err
+	}
+	if t.moment.later > 0 {
+		if err := goOn(); err != nil {
+			return nil, err
+		}
+		select {
+		case err := <-ended:
+			return nil, fmt.Errorf("the fix ended before it got there: %v", err)
+		case <-time.After(t.moment.later):
+		}
+		return t.strike(ctx, t.node)
+	}
+	undo, err := t.strike(ctx, t.node)
+	if err == nil && t.node.Running() {
+		err = goOn()
+	}
+	return undo, err
+}
+
 func lastLine(text string) string {
 	text = strings.TrimSpace(text)
 	return text[strings.LastIndex(text, "\n")+1:]
-}
-
-// moment is a random time within a fix that takes so long.
-func moment(r *rand.Rand, fix time.Duration) time.Duration {
-	return time.Duration(r.Int64N(int64(fix)))
 }
