@@ -52,12 +52,13 @@ func (x *inquiry) configFile(flag string) (doc document, evidence []string, ok b
 	return doc, evidence, ok
 }
 
-// healthPaths are what kubeadm's probes and load balancers ask for without
-// credentials.
-var healthPaths = []string{"/livez", "/readyz", "/healthz"}
+// anonymousPaths are what kubeadm's probes, load balancers and kubeadm join ask for
+// without credentials. The last is open to those whom RBAC lets read it; without
+// its path nobody could join, by a discovery file neither.
+var anonymousPaths = []string{"/livez", "/readyz", "/healthz", "/api/v1/namespaces/kube-public/configmaps/cluster-info"}
 
 // anonymousAPIServer: an AuthenticationConfiguration can restrict anonymous
-// requests to the health endpoints, which --anonymous-auth=false would break
+// requests to the health endpoints and to what a join starts from, which --anonymous-auth=false would break
 // (kubernetes.io, Authenticating, "Anonymous authenticator configuration";
 // beta and on by default since 1.32).
 func anonymousAPIServer(x *inquiry) (Verdict, bool) {
@@ -100,13 +101,13 @@ func anonymousAPIServer(x *inquiry) (Verdict, bool) {
 	for _, c := range conditions {
 		p, _ := c.text("path")
 		paths = append(paths, p)
-		if !slices.Contains(healthPaths, p) {
+		if !slices.Contains(anonymousPaths, p) {
 			others = append(others, p)
 		}
 	}
 	evidence = append(evidence, "anonymous.conditions: "+strings.Join(paths, ", "))
 	if len(others) > 0 {
-		return x.bad("the AuthenticationConfiguration lets anonymous requests to more than the health endpoints", evidence...)
+		return x.bad("the AuthenticationConfiguration lets anonymous requests to more than the health endpoints and cluster-info", evidence...)
 	}
 	return x.pass("anonymous requests are restricted to the health endpoints by an AuthenticationConfiguration", evidence...)
 }

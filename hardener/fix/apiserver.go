@@ -72,16 +72,17 @@ func apiserverNever() []rule {
 func apiserverFlags() []rule {
 	return []rule{
 		{component: node.APIServer, name: "anonymous-auth", instead: &detour{holds: anonymousLimited, make: limitAnonymous}, guard: anonymousGuard, refusal: Never,
-			reason: "an AuthenticationConfiguration limits anonymous requests to /livez, /readyz and /healthz; the flag set to false would end the kubelet's own probes",
-			breaks: "whoever asks for more without credentials: kubeadm join by token reads kube-public/cluster-info, which Kubespray's remove_anonymous_access replaces by a file; " +
-				"checks that read /version. The naive --anonymous-auth=false crash-loops the API server after four minutes",
+			reason: "an AuthenticationConfiguration limits anonymous requests to /livez, /readyz, /healthz and kube-public/cluster-info, from which kubeadm join starts; " +
+				"the flag set to false would end the kubelet's own probes",
+			breaks: "whoever asks for more without credentials, such as checks that read /version. Nodes still join: without the path of cluster-info kubeadm gets 401 for it and gives up, " +
+				"by a discovery file as well. The naive --anonymous-auth=false crash-loops the API server after four minutes",
 			variables: []Variable{
 				{Name: "kube_apiserver_use_authentication_config_file", Value: "true", Since: "2.31"},
-				{Name: "kube_apiserver_authentication_config_anonymous", Value: "{enabled: true, conditions: [{path: /livez}, {path: /readyz}, {path: /healthz}]}", Since: "2.31"},
-				{Name: "remove_anonymous_access", Value: "true", Since: "2.25", Note: "removes the anonymous cluster-info binding and has new nodes join by a discovery file"}},
+				{Name: "kube_apiserver_authentication_config_anonymous", Value: "{enabled: true, conditions: [{path: /livez}, {path: /readyz}, {path: /healthz}, {path: " + discoveryPath + "}]}", Since: "2.31"},
+				{Name: "remove_anonymous_access", Value: "true", Since: "2.25", Note: "if cluster-info is to be closed too: removes its anonymous binding and has new nodes join by a discovery file; kubeadm_use_file_discovery follows it. The path stays among the conditions: kubeadm asks for it all the same and goes on at 403, not at 401"}},
 			words: words{
-				guard: "Kubernetes 1.32 or later; no --oidc-* flag, no AuthenticationConfiguration in use, no feature gate off that it needs; every probe asks for one of the three paths; no file of the node joins by token; the API server runs as root",
-				proof: "without credentials /livez, /readyz and /healthz answer 200 and /api answers 401; the pod is started and ready for five minutes, because the startup probe hides a failure for four",
+				guard: "Kubernetes 1.32 or later; no --oidc-* flag, no AuthenticationConfiguration in use, no feature gate off that it needs; every probe asks for one of the three paths; the API server runs as root",
+				proof: "without credentials /livez, /readyz and /healthz answer 200, kube-public/cluster-info what RBAC says of it, never 401, and /api answers 401; the pod is started and ready for five minutes, because the startup probe hides a failure for four",
 			}},
 		{component: node.APIServer, name: "profiling", value: "false", breaks: breaksProfiling,
 			variables: []Variable{{Name: "kube_profiling", Value: "false", Since: "2.12"}}, words: words{proof: "/debug/pprof/ answers 404 to an administrator"}},

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
-	"gopkg.in/yaml.v3"
 	sigsyaml "sigs.k8s.io/yaml"
 )
 
@@ -26,6 +25,18 @@ const (
 // healthPaths are what the kubelet's probes, load balancers and Kubespray's
 // waits ask for without credentials. The API server compares paths exactly.
 var healthPaths = []string{"/livez", "/readyz", "/healthz"}
+
+// discoveryPath is what kubeadm reads without credentials when a node joins, by
+// token and by a discovery file as Kubespray writes it alike. By file it goes on
+// at 403, which is the answer once the binding for anonymous users is gone
+// (Kubespray's remove_anonymous_access), but not at 401, which is the answer for
+// a path without a condition: then no node can join any more
+// (cmd/kubeadm/app/discovery/file/file.go, ValidateConfigInfo). With the
+// condition it is that binding which decides, as before.
+const discoveryPath = "/api/v1/namespaces/kube-public/configmaps/cluster-info"
+
+// anonymousPaths are those that requests without credentials may ask for.
+var anonymousPaths = append(slices.Clone(healthPaths), discoveryPath)
 
 // authenticationConfig is the part of the API server's configuration file that is
 // written (k8s.io/apiserver/pkg/apis/apiserver/v1 AuthenticationConfiguration).
@@ -59,17 +70,18 @@ func anonymousVersion(running string) (api, why string) {
 
 func authenticationContent(api string) []byte {
 	lines := []string{
-		"# Requests without credentials may ask for the API server's health and nothing else.",
+		"# Requests without credentials may ask for the API server's health, and, where RBAC",
+		"# lets them, for what kubeadm join starts from: without that path no node can join.",
 		"apiVersion: " + api, "kind: AuthenticationConfiguration", "anonymous:", "  enabled: true", "  conditions:",
 	}
-	for _, p := range healthPaths {
+	for _, p := range anonymousPaths {
 		lines = append(lines, "  - path: "+p)
 	}
 	return []byte(strings.Join(lines, "\n") + "\n")
 }
 
 // checkAuthentication requires a file that the API server starts with and that
-// lets anonymous requests to the health endpoints only.
+// lets anonymous requests to the health endpoints and to the start of a join only.
 func checkAuthentication(data []byte) error {
 	var c authenticationConfig
 	if err := sigsyaml.UnmarshalStrict(data, &c); err != nil {
@@ -83,14 +95,15 @@ func checkAuthentication(data []byte) error {
 		return errors.New("anonymous requests are not limited by conditions")
 	}
 	for _, condition := range c.Anonymous.Conditions {
-		if !slices.Contains(healthPaths, condition.Path) {
+		if !slices.Contains(anonymousPaths, condition.Path) {
 			return fmt.Errorf("anonymous requests may ask for %q", condition.Path)
 		}
 	}
 	return nil
 }
 
-// anonymousLimited reports that anonymous requests reach the health endpoints only.
+// anonymousLimited reports that anonymous requests reach the health endpoints and
+// the start of a join only.
 func anonymousLimited(c *attempt) bool {
 	pod, ok := c.place.(*podPlace)
 	if !ok {
@@ -186,10 +199,6 @@ func anonymousGuard(c *attempt) string {
 	if p := otherProbe(pod.manifest); p != "" {
 		return "a probe of the manifest asks for " + p + ", which would answer 401"
 	}
-	if file := joinsByToken(c.tx, c.facts); file != "" {
-		return file + " has nodes join by bootstrap token, for which kubeadm reads kube-public/cluster-info without credentials: " +
-			"join by discovery file first (remove_anonymous_access)"
-	}
 	return rootless(pod)
 }
 
@@ -200,37 +209,6 @@ func otherProbe(m *manifest) string {
 			asked, _, _ = strings.Cut(asked, "?")
 			if !slices.Contains(healthPaths, asked) {
 				return asked
-			}
-		}
-	}
-	return ""
-}
-
-// joinsByToken is a file of this node after which kubeadm joins by token alone:
-// Kubespray leaves the one that this node joined with (kubeadm-controlplane.yaml).
-// The first control plane joined nobody and has none; hence the warning in
-// Breaks.
-func joinsByToken(tx *workspace, facts node.Facts) string {
-	dir := facts.KubeConfigDir
-	for _, name := range []string{"kubeadm-controlplane.yaml", "kubeadm-client.conf", "kubeadm-config.yaml"} {
-		file := path.Join("/", dir, name)
-		data, err := tx.read(file)
-		if err != nil {
-			continue
-		}
-		for decoder := yaml.NewDecoder(bytes.NewReader(data)); ; {
-			var join struct {
-				Kind      string
-				Discovery struct {
-					BootstrapToken *struct{} `yaml:"bootstrapToken"`
-					File           *struct{} `yaml:"file"`
-				}
-			}
-			if err := decoder.Decode(&join); err != nil {
-				break // the end, or not for us to judge
-			}
-			if join.Kind == "JoinConfiguration" && join.Discovery.BootstrapToken != nil && join.Discovery.File == nil {
-				return file
 			}
 		}
 	}

@@ -1,12 +1,17 @@
 package fix
 
 import (
+	"net/http"
+	"net/http/httptest"
+	"path"
 	"strings"
 	"testing"
 	"testing/fstest"
 
+	"k8s.io/apiserver/pkg/apis/apiserver"
 	apiserverv1 "k8s.io/apiserver/pkg/apis/apiserver/v1"
 	apiserverv1beta1 "k8s.io/apiserver/pkg/apis/apiserver/v1beta1"
+	"k8s.io/apiserver/pkg/authentication/request/anonymous"
 	"sigs.k8s.io/yaml"
 )
 
@@ -36,7 +41,7 @@ func TestAuthenticationContent(t *testing.T) {
 				t.Errorf("%s: %s", version, c.APIVersion)
 			}
 		}
-		if strings.Join(paths, " ") != "/livez /readyz /healthz" {
+		if strings.Join(paths, " ") != "/livez /readyz /healthz /api/v1/namespaces/kube-public/configmaps/cluster-info" {
 			t.Errorf("%s: paths %q", version, paths)
 		}
 	}
@@ -56,6 +61,7 @@ func TestCheckAuthenticationRefuses(t *testing.T) {
 		"no anonymous block":    head,
 		"every path":            head + "anonymous: {enabled: true}\n",
 		"more than the health":  head + "anonymous: {enabled: true, conditions: [{path: /livez}, {path: /api}]}\n",
+		"another ConfigMap":     head + "anonymous: {enabled: true, conditions: [{path: /livez}, {path: /api/v1/namespaces/kube-public/configmaps/other}]}\n",
 		"a path that is longer": head + "anonymous: {enabled: true, conditions: [{path: /livez/}]}\n",
 	} {
 		if checkAuthentication([]byte(text)) == nil {
@@ -64,8 +70,42 @@ func TestCheckAuthenticationRefuses(t *testing.T) {
 	}
 }
 
+// TestJoinsGoOn: of the API server's own authenticator, with what is written, who
+// has no credentials gets to what kubeadm join reads first, and RBAC has its say
+// (403 once the binding is gone, at which kubeadm goes on by its file); it is not
+// 401, at which kubeadm gives up whichever way it joins.
+func TestJoinsGoOn(t *testing.T) {
+	var c apiserverv1.AuthenticationConfiguration
+	if err := yaml.UnmarshalStrict(authenticationContent("apiserver.config.k8s.io/v1"), &c); err != nil {
+		t.Fatal(err)
+	}
+	var conditions []apiserver.AnonymousAuthCondition
+	for _, p := range c.Anonymous.Conditions {
+		conditions = append(conditions, apiserver.AnonymousAuthCondition{Path: p.Path})
+	}
+	authenticator := anonymous.NewAuthenticator(conditions)
+	const cluster = "https://10.0.0.1:6443"
+	for url, want := range map[string]bool{
+		cluster + discoveryPath:                  true,
+		cluster + discoveryPath + "?timeout=10s": true,
+		cluster + "/readyz?verbose":              true,
+		cluster + "/livez":                       true,
+		cluster + "/healthz":                     true,
+		cluster + "/api":                         false,
+		cluster + "/version":                     false,
+		cluster + "/healthz/etcd":                false,
+		cluster + path.Dir(discoveryPath):        false, // the list of ConfigMaps
+		cluster + discoveryPath + "/":            false,
+	} {
+		request := httptest.NewRequest(http.MethodGet, url, nil)
+		if _, got, err := authenticator.AuthenticateRequest(request); got != want || err != nil {
+			t.Errorf("%s: %v, %v; want %v", url, got, err, want)
+		}
+	}
+}
+
 func TestLimitAnonymous(t *testing.T) {
-	anonymous := flagCheck("apiserver", "eq", "--anonymous-auth", "", "false", true)
+	limited := flagCheck("apiserver", "eq", "--anonymous-auth", "", "false", true)
 	flag := func(text string) func(fstest.MapFS) {
 		return func(m fstest.MapFS) {
 			editFile(m, apiManifest, "    - --event-ttl", "    - "+text+"\n    - --event-ttl")
@@ -83,7 +123,7 @@ func TestLimitAnonymous(t *testing.T) {
 		{reason: "an OIDC flag", version: "1.34.4", node: flag("--oidc-issuer-url=https://x"), state: Never, why: "--oidc-issuer-url is set"},
 		{reason: "a file in use", version: "1.34.4", node: flag("--authentication-config=/etc/kubernetes/ssl/a.yaml"), state: Never, why: "in use as AuthenticationConfiguration"},
 		{reason: "a gate that is off", version: "1.33.1", node: flag("--feature-gates=X=true,AnonymousAuthConfigurableEndpoints=false"), state: Never, why: "feature gate"},
-		{reason: "this node joined by token", version: "1.34.4", state: Never, why: "kube-public/cluster-info", node: func(m fstest.MapFS) {
+		{reason: "this node joined by token", version: "1.34.4", state: Planned, node: func(m fstest.MapFS) {
 			put(m, "etc/kubernetes/kubeadm-controlplane.yaml", join+"  bootstrapToken:\n    token: x\n", 0o640, 0, 0)
 		}},
 		{reason: "this node joined by file", version: "1.34.4", state: Planned, node: func(m fstest.MapFS) {
@@ -109,7 +149,7 @@ func TestLimitAnonymous(t *testing.T) {
 			}
 			facts := sampleFacts(false)
 			facts.Kubernetes.Version = tt.version
-			plan, d := planOne(t, m, facts, anonymous)
+			plan, d := planOne(t, m, facts, limited)
 			if d.State != tt.state || !strings.Contains(d.Reason, tt.why) {
 				t.Fatalf("decision %q because %q", d.State, d.Reason)
 			}

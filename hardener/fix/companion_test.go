@@ -229,6 +229,71 @@ func TestEtcdWithoutEnvironmentFile(t *testing.T) {
 	}
 }
 
+// TestEtcdEvents: Kubespray's second etcd has an environment file and a unit of its
+// own. It gets what the first gets, as a group of its own that goes first, and what
+// cannot be made there is made nowhere.
+func TestEtcdEvents(t *testing.T) {
+	events := strings.ReplaceAll(etcdEnv, "/var/lib/etcd", "/var/lib/etcd-events")
+	auth := flagCheck("etcd", "eq", "--client-cert-auth", "", "true", true)
+	for _, tt := range []struct {
+		reason, first, second string
+		unit                  string
+		state                 State
+		why                   string
+		groups                string
+		written               map[string]string
+	}{
+		{reason: "both", first: etcdEnv, second: events, state: Planned, why: "ETCD_CLIENT_CERT_AUTH=true in /etc/etcd.env; ETCD_CLIENT_CERT_AUTH=true in /etc/etcd-events.env", groups: "etcd-events etcd",
+			written: map[string]string{"etc/etcd.env": "\nETCD_CLIENT_CERT_AUTH=true\n", "etc/etcd-events.env": "\nETCD_CLIENT_CERT_AUTH=true\n"}},
+		{reason: "the second has it already", first: etcdEnv, second: strings.Replace(events, "CERT_AUTH=false", "CERT_AUTH=true", 1), state: Planned, groups: "etcd"},
+		{reason: "the first has it already", first: strings.Replace(etcdEnv, "CERT_AUTH=false", "CERT_AUTH=true", 1), second: events, state: Planned, why: "ETCD_CLIENT_CERT_AUTH=true in /etc/etcd-events.env", groups: "etcd-events"},
+		{reason: "the second would shut everybody out", first: etcdEnv, second: strings.Replace(events, "ETCD_TRUSTED_CA_FILE", "#ETCD_TRUSTED_CA_FILE", 1), state: Manual, why: "etcd-events: etcd has no trusted-ca-file here"},
+		{reason: "the second has the flag in its unit", first: etcdEnv, second: events, unit: "[Service]\nEnvironmentFile=/etc/etcd-events.env\nExecStart=/usr/local/bin/etcd --client-cert-auth=false\n", state: Manual, why: "etcd-events: --client-cert-auth is a flag in the unit"},
+		{reason: "the second has no environment file", first: etcdEnv, state: Planned, groups: "etcd-events etcd",
+			unit:    "[Service]\nEnvironment=ETCD_CERT_FILE=/c\nEnvironment=ETCD_KEY_FILE=/k\nEnvironment=ETCD_TRUSTED_CA_FILE=/ca\nExecStart=/usr/local/bin/etcd\n",
+			written: map[string]string{strings.TrimPrefix(etcdEventsDropIn, "/"): "ETCD_CLIENT_CERT_AUTH=true"}},
+	} {
+		m := sampleNode(t)
+		put(m, "etc/etcd.env", tt.first, 0o640, 0, 0)
+		facts := sampleFacts(true)
+		comp := node.Component{Running: true, Unit: "/etc/systemd/system/etcd-events.service", User: "root"}
+		if tt.second != "" {
+			put(m, "etc/etcd-events.env", tt.second, 0o640, 0, 0)
+			comp.EnvFiles = []string{"/etc/etcd-events.env"}
+		}
+		if tt.unit == "" {
+			tt.unit = strings.ReplaceAll(etcdUnit, "etcd.env", "etcd-events.env")
+		}
+		put(m, "etc/systemd/system/etcd-events.service", tt.unit, 0o644, 0, 0)
+		facts.Components[node.EtcdEvents] = comp
+		users, err := node.ReadUsers(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := Make(Input{FS: m, Facts: facts, Users: users, Gated: true, Findings: []Finding{{Target: "s", Check: auth}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := plan.Decisions["s/x"]
+		var groups []string
+		for _, g := range plan.Groups {
+			groups = append(groups, g.Component)
+			if g.Refused != "" {
+				t.Errorf("%s: %s is refused: %s", tt.reason, g.Component, g.Refused)
+			}
+		}
+		if d.State != tt.state || !strings.Contains(d.Reason, tt.why) || strings.Join(groups, " ") != tt.groups {
+			t.Errorf("%s: decision %q because %q, groups %q", tt.reason, d.State, d.Reason, groups)
+		}
+		after := applied(t, m, plan)
+		for file, part := range tt.written {
+			if f := after[file]; f == nil || !strings.Contains(string(f.Data), part) {
+				t.Errorf("%s: %s does not hold %q", tt.reason, file, part)
+			}
+		}
+	}
+}
+
 // TestEtcdAsStaticPod: kubeadm's etcd has flags in a manifest.
 func TestEtcdAsStaticPod(t *testing.T) {
 	m := sampleNode(t)

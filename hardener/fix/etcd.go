@@ -16,16 +16,20 @@ import (
 // only. The same option as a flag and as a variable is fatal to etcd since 3.4
 // (etcd pkg/flags/flag.go), so flags are never added here.
 type etcdPlace struct {
-	env    []envFile
-	units  string
-	dropIn string // where variables go when there is no environment file
-	notes  []string
+	component string // node.Etcd or node.EtcdEvents
+	env       []envFile
+	units     string
+	dropIn    string // where variables go when there is no environment file
+	notes     []string
 }
 
-// etcdDropIn is the drop-in for services without an environment file.
-const etcdDropIn = "/etc/systemd/system/etcd.service.d/99-kubespray-hardener.conf"
+// The drop-ins for services without an environment file.
+const (
+	etcdDropIn       = "/etc/systemd/system/etcd.service.d/99-kubespray-hardener.conf"
+	etcdEventsDropIn = "/etc/systemd/system/etcd-events.service.d/99-kubespray-hardener.conf"
+)
 
-func openEtcd(tx *workspace, comp node.Component) (*etcdPlace, error) {
+func openEtcd(tx *workspace, component string, comp node.Component) (*etcdPlace, error) {
 	env, units, err := openEnvFiles(tx, comp)
 	if err != nil {
 		return nil, err
@@ -33,14 +37,17 @@ func openEtcd(tx *workspace, comp node.Component) (*etcdPlace, error) {
 	if len(env) == 0 && comp.Unit == "" {
 		return nil, errors.New("etcd has neither a unit nor an environment file here")
 	}
-	e := &etcdPlace{env: env, units: units}
+	e := &etcdPlace{component: component, env: env, units: units}
 	if len(env) == 0 {
 		e.dropIn = etcdDropIn
-		data, err := tx.read(etcdDropIn)
+		if component == node.EtcdEvents {
+			e.dropIn = etcdEventsDropIn
+		}
+		data, err := tx.read(e.dropIn)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
-		e.env = []envFile{{etcdDropIn, data, data}}
+		e.env = []envFile{{e.dropIn, data, data}}
 	}
 	return e, nil
 }
@@ -120,11 +127,11 @@ func (e *etcdPlace) apply(tx *workspace) error {
 			continue
 		}
 		if e.dropIn != "" {
-			if err := tx.mkdir(path.Dir(f.path), node.Etcd, 0o755); err != nil {
+			if err := tx.mkdir(path.Dir(f.path), e.component, 0o755); err != nil {
 				return err
 			}
 		}
-		if err := tx.write(f.path, f.data, node.Etcd, 0o644, true, strings.Join(e.notes, "; ")); err != nil {
+		if err := tx.write(f.path, f.data, e.component, 0o644, true, strings.Join(e.notes, "; ")); err != nil {
 			return err
 		}
 	}

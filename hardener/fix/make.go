@@ -13,8 +13,9 @@ import (
 // FilesGroup is the Component of the group that holds modes and owners.
 const FilesGroup = "files"
 
-// groupOrder is the order in which groups are applied, safest first.
-var groupOrder = [...]string{FilesGroup, node.Kubelet, node.Scheduler, node.ControllerManager, node.APIServer, node.Etcd}
+// groupOrder is the order in which groups are applied, safest first: what is wrong
+// with a change of etcd shows in the one for Events, should there be one, before.
+var groupOrder = [...]string{FilesGroup, node.Kubelet, node.Scheduler, node.ControllerManager, node.APIServer, node.EtcdEvents, node.Etcd}
 
 // planner is one call of Make.
 type planner struct {
@@ -180,7 +181,7 @@ func (p *planner) place(component string, comp node.Component, tx *workspace) (p
 	case comp.Manifest != "":
 		return openPod(tx, component, comp.Manifest)
 	case component == node.Etcd:
-		return openEtcd(tx, comp)
+		return openEtcd(tx, component, comp)
 	}
 	return nil, fmt.Errorf("%s is not a static pod here: only manifests are edited", component)
 }

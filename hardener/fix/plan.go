@@ -83,7 +83,7 @@ type Plan struct {
 
 // Group is the unit that is applied, proven and undone as one.
 type Group struct {
-	Component string // "files", then kubelet, scheduler, controllermanager, apiserver, etcd
+	Component string // "files", then kubelet, scheduler, controllermanager, apiserver, etcd-events, etcd
 	Risk      Risk
 	Changes   []Change
 	Refused   string // why the group is shown but must not be applied; empty when it may be

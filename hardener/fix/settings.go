@@ -48,6 +48,20 @@ func (p *planner) change(f Finding, picks []pick, comp node.Component, at place,
 	if err := at.apply(tx); err != nil {
 		return Decision{}, err
 	}
+	var changes []string
+	if made := at.changes(); len(made) > 0 {
+		changes = []string{strings.Join(made, "; ") + " in " + at.file()}
+	}
+	if picks[0].setting.Component == node.Etcd {
+		more, why, err := p.changeEvents(f, picks, tx)
+		if err != nil {
+			return Decision{}, err
+		}
+		if why != "" {
+			return first.decision(Manual, why), nil
+		}
+		changes = slices.Concat(changes, more)
+	}
 	for _, k := range todo {
 		if !slices.ContainsFunc(alternatives(k, picks, or), func(k pick) bool { return k.holds(on(k, tx)) }) {
 			return k.rule.decision(Manual, "no value was found that satisfies the check"), nil
@@ -57,7 +71,7 @@ func (p *planner) change(f Finding, picks []pick, comp node.Component, at place,
 	d.Risk, d.Touches = risk, unique(touches)
 	if paths := tx.changed(p.ws); len(paths) > 0 {
 		d.Paths, d.Diff = paths, p.diffBetween(p.ws, tx, paths)
-		d.Reason = joinReason(strings.Join(at.changes(), "; ")+" in "+at.file(), first.reason)
+		d.Reason = joinReason(strings.Join(changes, "; "), first.reason)
 		return p.keep(f, d, tx, comp.Running), nil
 	}
 	if p.heldBefore(todo, picks[0].setting.Component, comp) {

@@ -26,7 +26,8 @@
 //	         pod that was ready runs, and it has turned no pod away
 //	etcd     it has every variable of its environment files, every member of its
 //	         cluster is healthy with one leader, one term and no alarm, and this
-//	         node's API server reaches it; another member leads before it restarts
+//	         node's API server reaches it; another member leads before it restarts.
+//	         Kubespray's second one, for Events, is a cluster of its own
 //
 // A wait ends early when failure is certain: a manifest that is no pod, a
 // container or process that exited twice, no sandbox for three rounds of the

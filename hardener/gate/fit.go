@@ -218,13 +218,22 @@ func (f *fitness) otherNodesReady(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// etcdHealthy asks the etcd of this node about all its members. An API server
-// whose etcd is elsewhere says how that is when it is asked whether it is ready.
+// etcdHealthy asks the etcd of this node about all its members, and the one for
+// Events about its own: they are two clusters. An API server whose etcd is
+// elsewhere says how that is when it is asked whether it is ready.
 func (f *fitness) etcdHealthy(ctx context.Context) error {
-	c, here := f.at.facts.Components[node.Etcd]
-	if !here {
-		return nil
+	var errs []error
+	for _, name := range []string{node.Etcd, node.EtcdEvents} {
+		c, here := f.at.facts.Components[name]
+		if !here {
+			continue
+		}
+		if _, err := f.etcdHealth(ctx, c); err != nil {
+			if name == node.EtcdEvents {
+				err = fmt.Errorf("%s: %w", name, err)
+			}
+			errs = append(errs, err)
+		}
 	}
-	_, err := f.etcdHealth(ctx, c)
-	return err
+	return errors.Join(errs...)
 }

@@ -101,6 +101,27 @@ func TestCluster(t *testing.T) {
 	wants(t, f.otherServersReady(t.Context()), "127.0.0.3")
 }
 
+// Kubespray's second etcd is a cluster of its own: while it is not whole nothing is
+// restarted either, whatever the first says of itself.
+func TestTwoEtcds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, node.Scheduler)
+	f := fitnessOf(w)
+	first := fakeEtcd(t, []*fakeMember{{id: "1", leader: "1", term: 7, index: 1000, health: "true"}}, "{}")
+	second := &fakeMember{id: "9", leader: "9", term: 2, index: 10, health: "true"}
+	events := fakeEtcd(t, []*fakeMember{second}, "{}")
+	w.write("etc/etcd.env", "ETCD_LISTEN_CLIENT_URLS="+first.own+"\n")
+	w.write("etc/etcd-events.env", "ETCD_LISTEN_CLIENT_URLS="+events.own+"\n")
+	f.at.facts.Components[node.Etcd] = node.Component{EnvFiles: []string{"/etc/etcd.env"}}
+	wants(t, f.etcdHealthy(t.Context()))
+	f.at.facts.Components[node.EtcdEvents] = node.Component{EnvFiles: []string{"/etc/etcd-events.env"}}
+	wants(t, f.etcdHealthy(t.Context()))
+	second.health = "false"
+	wants(t, f.etcdHealthy(t.Context()), "etcd-events: not healthy", `health is "false"`)
+	second.down = true
+	wants(t, f.etcdHealthy(t.Context()), "etcd-events: not healthy", "503")
+}
+
 func TestImagesPresent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, node.Scheduler)

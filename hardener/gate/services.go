@@ -28,7 +28,7 @@ type service interface {
 // serviceOf is the gate of a component that systemd runs on this node, nil for
 // every other.
 func (g *Gates) serviceOf(ctx context.Context, component string) (service, error) {
-	if component != node.Kubelet && component != node.Etcd {
+	if component != node.Kubelet && component != node.Etcd && component != node.EtcdEvents {
 		return nil, nil
 	}
 	facts, err := g.Detect()
