@@ -149,7 +149,7 @@ func TestStuckGroupIsLeftToRecovery(t *testing.T) {
 	boom := errors.New("the scheduler is not healthy")
 	n, log := gated(t, gate{})
 	n.fix.Gate = gate{log: log, at: once("take scheduler", func() error {
-		moveBackups(t, n, "backup", "away")
+		lead(t, n, true)
 		return boom
 	})}
 	before := n.contents(t)
@@ -160,6 +160,7 @@ func TestStuckGroupIsLeftToRecovery(t *testing.T) {
 	if last := (*log)[len(*log)-1]; last != "take scheduler" {
 		t.Errorf("after what could not be undone: %v", *log)
 	}
+	lead(t, n, false)
 	n.asBefore(t, before, "controllermanager", "apiserver")
 	tells(t, fixed.After, "scheduler: ", boom.Error(), "is unfinished")
 	for _, change := range fixed.After.Run.Changes {
@@ -170,31 +171,54 @@ func TestStuckGroupIsLeftToRecovery(t *testing.T) {
 	if state := n.state(t, fixed.After.Run.ID); state != txn.Unfinished {
 		t.Errorf("the run is %s", state)
 	}
-	moveBackups(t, n, "away", "backup")
 	if out := n.reopen(t); len(out) != 1 || out[0].State != txn.Committed { // of the files group
 		t.Errorf("recovered: %+v", out)
 	}
 	n.asBefore(t, before, everyComponent...)
 }
 
-// moveBackups moves the backups of the only run of a node.
-func moveBackups(t *testing.T, n testNode, from, to string) {
+// lead exchanges the manifests' folder for a link that leads to itself, an error that goes
+// away, and back.
+func lead(t *testing.T, n testNode, astray bool) {
 	t.Helper()
-	runs, err := filepath.Glob(filepath.Join(n.dir, txn.StateDir, "runs/*"))
-	if err != nil || len(runs) != 1 {
-		t.Fatalf("%v, %v", runs, err)
+	folder, away := filepath.Join(n.dir, filepath.Clean(manifests)), filepath.Join(n.dir, "away")
+	err := errors.Join(os.Remove(folder), os.Rename(away, folder))
+	if astray {
+		err = errors.Join(os.Rename(folder, away), os.Symlink(filepath.Base(folder), folder))
 	}
-	files, err := os.ReadDir(filepath.Join(runs[0], from))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.MkdirAll(filepath.Join(runs[0], to), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range files { // one by one: the store has the folder open
-		if err := os.Rename(filepath.Join(runs[0], from, f.Name()), filepath.Join(runs[0], to, f.Name())); err != nil {
-			t.Fatal(err)
+}
+
+// TestLostFileEndsItsGroup: a file whose backup is gone is left and named; the
+// component takes it, and what was proven before stays.
+func TestLostFileEndsItsGroup(t *testing.T) {
+	boom := errors.New("the scheduler is not healthy")
+	n, log := gated(t, gate{})
+	n.fix.Gate = gate{log: log, at: once("take scheduler", func() error {
+		backups, err := filepath.Glob(filepath.Join(n.dir, txn.StateDir, "runs/*/backup/*"))
+		if err != nil || len(backups) == 0 {
+			t.Errorf("%v, %v", backups, err)
 		}
+		if err := os.Remove(backups[len(backups)-1]); err != nil {
+			t.Error(err)
+		}
+		return boom
+	})}
+	before := n.contents(t)
+	fixed, err := hardener.Fix(t.Context(), n.options, n.fix)
+	if !errors.Is(err, boom) || !errors.Is(err, txn.ErrLost) {
+		t.Fatalf("error %v, want the gate's and %v", err, txn.ErrLost)
+	}
+	if tail := strings.Join((*log)[len(*log)-4:], ", "); tail != "take scheduler, take scheduler, soak kubelet, disarm" {
+		t.Errorf("asked %v", *log)
+	}
+	n.asBefore(t, before, "controllermanager", "apiserver")
+	tells(t, fixed.After, "/"+fileOf["scheduler"]+" (its backup ")
+	runs, err := n.store.Runs()
+	if err != nil || len(runs) != 1 || runs[0].State != txn.Committed || len(runs[0].Lost) != 1 || runs[0].Lost[0].Component != "scheduler" {
+		t.Errorf("%+v, %v", runs, err)
 	}
 }
 

@@ -104,10 +104,18 @@ func runFix(ctx context.Context, s streams, o fixOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	runs, err := txn.List(tree)
+	if err != nil {
+		return err
+	}
+	unknown, lost := untold(runs)
 	if o.dryRun && len(damaged) > 0 { // a plan that no fix would carry out
 		return damagedError(damaged)
 	}
 	if o.dryRun {
+		if lost != nil {
+			f.Say(oneLine(lost.Error()))
+		}
 		for _, id := range unfinished {
 			fmt.Fprintf(s.err, "hardener: run %s is under way or died; the next fix or rollback recovers it\n", id)
 		}
@@ -120,11 +128,13 @@ func runFix(ctx context.Context, s streams, o fixOptions) (err error) {
 		}()
 		f.Store = func() (_ *txn.Store, err error) {
 			if store == nil {
-				store, err = openStore(ctx, s, tree, "")
+				if store, _, err = openStore(ctx, s, tree, ""); err == nil {
+					err = stopOnce(store)
+				}
 			}
 			return store, err
 		}
-		if len(unfinished)+len(damaged) > 0 { // what it left must not be taken for the node as it is
+		if len(unfinished)+len(damaged)+len(unknown) > 0 { // what it left must not be taken for the node as it is
 			if _, err := f.Store(); err != nil {
 				return err
 			}
@@ -148,22 +158,30 @@ func runFix(ctx context.Context, s streams, o fixOptions) (err error) {
 
 // openStore takes the node's lock and finishes what a run that died left. A run
 // whose journal is damaged is an error, but for the one that is about to be
-// rolled back by force, which may be empty.
-func openStore(ctx context.Context, s streams, tree *host.FS, forced string) (*txn.Store, error) {
+// rolled back by force, which may be empty. That one is given up when it cannot be
+// finished.
+func openStore(ctx context.Context, s streams, tree *host.FS, forced string) (*txn.Store, deadman.Recovery, error) {
 	store, err := txn.Open(tree)
 	if err != nil {
-		return nil, err
+		return nil, deadman.Recovery{}, err
 	}
 	recovery, err := deadman.Recover(ctx, tree, store, true)
 	tellRecovery(s, recovery)
+	if err != nil && forced != "" {
+		if unfinished, _, lerr := unfinishedRuns(tree); lerr == nil && slices.Contains(unfinished, forced) {
+			fmt.Fprintf(s.err, "hardener: run %s is given up: %s\n", forced, oneLine(err.Error()))
+			recovery, err = deadman.GiveUp(ctx, tree, store, forced)
+			tellRecovery(s, recovery)
+		}
+	}
 	if damaged := recovery.Damaged(); err == nil && len(damaged) > 0 && !slices.Contains(damaged, forced) {
 		err = damagedError(damaged)
 	}
 	if err != nil {
 		store.Close()
-		return nil, err
+		return nil, recovery, err
 	}
-	return store, nil
+	return store, recovery, nil
 }
 
 // damagedError says what a person has to do about runs whose journals are

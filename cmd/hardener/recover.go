@@ -56,6 +56,9 @@ func runRecover(ctx context.Context, s streams, flags hostFlags, boot bool) erro
 		// The failed unit stays listed by systemctl --failed.
 		err = errors.Join(err, damagedError(damaged))
 	}
+	for _, out := range recovery.Outcomes {
+		err = errors.Join(err, lostError(out.ID, out.Lost()))
+	}
 	if err == nil && len(recovery.Outcomes) == 0 {
 		fmt.Fprintln(s.err, "hardener: recover: no run had died")
 	}

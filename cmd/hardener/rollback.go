@@ -30,7 +30,9 @@ func newRollbackCommand(s streams) *cobra.Command {
 owner. A file that somebody changed since is left as it is and the whole
 rollback is refused, unless --force is given. A run whose journal is damaged is
 only undone with --run and --force, as far as its journal can be read; until then
-nothing else is changed on the node.
+nothing else is changed on the node. A run that died, and that cannot be undone for
+a fault that does not go away, is given up with --run and --force: what can be put
+back is, the rest is left as it is and named.
 
 On a live node each component takes its old files, the newest change first, and
 has to be healthy with them before the next one loses its own.
@@ -77,11 +79,19 @@ func runRollback(ctx context.Context, s streams, o rollbackOptions) (err error) 
 	if o.force {
 		forced = o.run
 	}
-	store, err := openStore(ctx, s, tree, forced)
+	store, recovery, err := openStore(ctx, s, tree, forced)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
+	for _, out := range recovery.Outcomes {
+		if out.ID == o.run && (out.State == txn.Undone || out.State == txn.RolledBack) {
+			return errors.Join(printOutcome(s, o, out), tellLost(store, out)) // it is what was asked for
+		}
+		if lost := lostError(out.ID, out.Lost()); lost != nil {
+			fmt.Fprintln(s.err, "hardener:", oneLine(lost.Error()))
+		}
+	}
 	r := hardener.RollbackOptions{
 		Run: o.run, Force: o.force,
 		Say: func(line string) { fmt.Fprintln(s.err, "hardener:", line) },
@@ -101,14 +111,30 @@ func runRollback(ctx context.Context, s streams, o rollbackOptions) (err error) 
 	if errors.Is(err, txn.ErrChanged) && !o.force {
 		return fmt.Errorf("%w; --force puts them back all the same", err)
 	}
+	if errors.Is(err, txn.ErrLost) && !o.force && out.State == txn.Committed {
+		return fmt.Errorf("%w; --force leaves these as they are and puts back the rest", err)
+	}
 	if out.State != txn.RolledBack && out.State != txn.Undone { // Undone: its journal was damaged before its end
 		return err
 	}
 	if i := slices.IndexFunc(runs, func(r txn.RunInfo) bool { return r.ID == out.ID }); i >= 0 && runs[i].State == txn.Damaged {
 		r.Say(fmt.Sprintf("the journal of run %s was damaged: what it no longer says was not undone; %s/runs/%s/backup has every file that the run was to replace, as it was", out.ID, txn.StateDir, out.ID))
 	}
+	return errors.Join(err, printOutcome(s, o, out), tellLost(store, out))
+}
+
+// tellLost is an error for what a rollback could not put back.
+func tellLost(store *txn.Store, out txn.Outcome) error {
+	err := lostError(out.ID, out.Lost())
+	if err != nil {
+		err = errors.Join(err, store.Told(out.ID))
+	}
+	return err
+}
+
+func printOutcome(s streams, o rollbackOptions, out txn.Outcome) error {
 	if o.output.value == "json" {
-		return errors.Join(err, json.NewEncoder(s.out).Encode(out))
+		return json.NewEncoder(s.out).Encode(out)
 	}
 	fmt.Fprintf(s.out, "Run %s is rolled back. As before the run:\n", out.ID)
 	for _, path := range out.Restored {
@@ -120,7 +146,7 @@ func runRollback(ctx context.Context, s streams, o rollbackOptions) (err error) 
 	for _, left := range out.Left {
 		fmt.Fprintf(s.out, "  %s: %s\n", left.Path, left.Reason)
 	}
-	return err
+	return nil
 }
 
 func printRuns(s streams, o rollbackOptions, runs []txn.RunInfo) error {
@@ -132,6 +158,9 @@ func printRuns(s streams, o rollbackOptions, runs []txn.RunInfo) error {
 	}
 	for _, run := range runs {
 		fmt.Fprintf(s.out, "%s  %-12s %d paths\n", run.ID, run.State, len(run.Paths))
+		for _, l := range run.Lost {
+			fmt.Fprintf(s.out, "  not put back: %s: %s\n", l.Path, l.Reason)
+		}
 	}
 	return nil
 }

@@ -30,6 +30,8 @@ func TestMain(m *testing.M) {
 //	big FILE MIB       make a sparse file
 //	newline DIR        put a key with a newline in its name there
 //	substitute F O N   replace text in a file
+//	damage-backup DIR  spoil the newest run's last backup
+//	unprove DIR        cut the newest run's journal to its groups, as if it had died, and set RUN to it
 //	damage DIR         spoil the journal of the newest run, and set RUN to it
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -43,6 +45,9 @@ func TestScripts(t *testing.T) {
 			"newline":    cmdNewline,
 			"substitute": cmdSubstitute,
 			"damage":     cmdDamage,
+			"unprove":    cmdUnprove,
+
+			"damage-backup": cmdDamageBackup,
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "root" {
@@ -185,6 +190,34 @@ func cmdDamage(ts *testscript.TestScript, _ bool, args []string) {
 	last := strings.LastIndex(strings.TrimSuffix(string(data), "\n"), "\n") + 1
 	ts.Check(os.WriteFile(journal, []byte(string(data[:last])+"rot"+string(data[last:])), 0o600))
 	ts.Setenv("RUN", filepath.Base(runs[len(runs)-1]))
+}
+
+// cmdUnprove takes the records that keep and end a run out of the newest run's
+// journal, as if its process had died.
+func cmdUnprove(ts *testscript.TestScript, _ bool, args []string) {
+	runs, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "var/lib/kubespray-hardener/runs/*"))
+	ts.Check(err)
+	if len(runs) == 0 {
+		ts.Fatalf("%s has no runs", args[0])
+	}
+	journal := filepath.Join(runs[len(runs)-1], "journal")
+	data, err := os.ReadFile(journal)
+	ts.Check(err)
+	keep := strings.Index(string(data), `"type":"keep"`)
+	if keep < 0 {
+		ts.Fatalf("%s keeps nothing", journal)
+	}
+	ts.Check(os.WriteFile(journal, data[:strings.LastIndex(string(data[:keep]), "\n")+1], 0o600))
+	ts.Setenv("RUN", filepath.Base(runs[len(runs)-1]))
+}
+
+func cmdDamageBackup(ts *testscript.TestScript, _ bool, args []string) {
+	backups, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "var/lib/kubespray-hardener/runs/*/backup/*"))
+	ts.Check(err)
+	if len(backups) == 0 {
+		ts.Fatalf("%s has no backups", args[0])
+	}
+	ts.Check(os.WriteFile(backups[len(backups)-1], []byte("rot"), 0o600))
 }
 
 // cmdSubstitute replaces text in a file; \n, \t, \r and \0 stand for themselves.

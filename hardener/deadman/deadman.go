@@ -25,6 +25,14 @@
 // since, is package txn's; what a restart comes to, package systemd's. Whether
 // the component is healthy afterwards is not asked: there is nothing older to go
 // back to.
+//
+// A file that cannot be put back, ever, because its backup is damaged or missing,
+// disarms the switch all the same. Its component is restarted with what is there:
+// the rest of its files has changed under it, and a component that runs what its
+// files no longer say would surprise somebody at the next reboot. The failed unit
+// stays listed, and the next fix stops once to say so. What may go away, such as a
+// full disk, is tried every half minute until it has, or until somebody gives the
+// run up (GiveUp).
 package deadman
 
 import (

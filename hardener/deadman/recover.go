@@ -60,16 +60,31 @@ func (r *Recovery) Damaged() []string {
 // tried again, and where there is no systemd, as in a container that does not see
 // the host's: then it is for the node to restart what has to be restarted. A run
 // that is Damaged keeps nothing armed: to try again would come to the same.
+//
+// What is Lost is not among the notes; the outcomes have it.
 func Recover(ctx context.Context, root *host.FS, store *txn.Store, wait bool) (Recovery, error) {
+	return finish(ctx, root, store, wait, store.Recover)
+}
+
+// GiveUp is Recover, with restarts that are waited for, but ends one run for good:
+// what of it cannot be put back now is Lost.
+func GiveUp(ctx context.Context, root *host.FS, store *txn.Store, run string) (Recovery, error) {
+	return finish(ctx, root, store, true, func() ([]txn.Outcome, error) { return store.GiveUp(run) })
+}
+
+func finish(ctx context.Context, root *host.FS, store *txn.Store, wait bool, putBack func() ([]txn.Outcome, error)) (Recovery, error) {
 	var r Recovery
 	run, err := armedRun(store)
 	if err != nil { // a damaged note must not keep the files from coming back
 		r.Notes = append(r.Notes, err.Error())
 	}
 	var undo error
-	r.Outcomes, undo = store.Recover()
+	r.Outcomes, undo = putBack()
 	for _, out := range r.Outcomes {
 		for _, left := range out.Left {
+			if left.Lost {
+				continue
+			}
 			r.Notes = append(r.Notes, fmt.Sprintf("%s was left as it is: %s", left.Path, left.Reason))
 		}
 	}

@@ -11,6 +11,14 @@
 // is as it was to become is put back, and one that is neither belongs to
 // somebody else and is left alone.
 //
+// A path whose backup is damaged or missing is left as it is as well, whole, with
+// the run's content, and is Lost: nothing that comes later can put it back, so that
+// the run ends and is not tried again for ever. Everything else is put back, in its
+// group too, because each file that is put back is one that had worked; but what
+// the group made stays, for the file that is left may name it. A newer group's path
+// that is Lost is put back from an older group's backup, if that is undone as well.
+// Any other error may go away: it is tried again until somebody gives the run up.
+//
 // On the node, below StateDir, which only its owner may enter:
 //
 //	lock                   held while a Store is open; says by whom
@@ -18,6 +26,7 @@
 //	runs/ID/journal        what the run announced and did, never a file's content
 //	runs/ID/backup/0001    files as they were, byte for byte, mode 0600
 //	runs/ID/report.json    what SaveReport was given
+//	runs/ID/told           a person knows what of it is Lost
 //	hardener, armed        what Place put there, see Companions
 //
 // A file is replaced by renaming a temporary file in the same directory, whose

@@ -39,12 +39,11 @@ func (d *dirs) parent(p string) (folder, string, error) {
 
 // sync makes the names in all of the directories durable.
 func (d *dirs) sync(disk disk) error {
+	var errs []error
 	for _, f := range d.open {
-		if err := disk.syncFolder(f); err != nil {
-			return err
-		}
+		errs = append(errs, disk.syncFolder(f))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (d *dirs) close() {

@@ -152,6 +152,7 @@ type group struct {
 	changes []change
 	kept    bool
 	undone  bool
+	left    []Left // when it was undone
 }
 
 // inPlace are the groups that are not undone.
@@ -232,7 +233,7 @@ func (h *history) fold(r record) error {
 		if r.Group < 1 || r.Group > len(h.groups) {
 			return fmt.Errorf("group %d was never begun", r.Group)
 		}
-		h.groups[r.Group-1].undone = true
+		h.groups[r.Group-1].undone, h.groups[r.Group-1].left = true, r.Left
 	case recordEnd:
 		if !r.State.finished() {
 			return fmt.Errorf("end in state %q", r.State)

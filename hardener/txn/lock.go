@@ -99,6 +99,11 @@ func (s *Store) releaseLock() error {
 		return nil
 	}
 	err := s.disk.truncate(s.lock, 0)
+	// Not by closing alone: a child that is just being started has the file open
+	// too, until it runs its program.
+	if uerr := unix.Flock(s.lock.fd(), unix.LOCK_UN); err == nil {
+		err = uerr
+	}
 	if cerr := s.lock.Close(); err == nil {
 		err = cerr
 	}

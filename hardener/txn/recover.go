@@ -21,8 +21,20 @@ import (
 // Damaged: what its journal still says is for a person to trust, by a rollback by
 // force. That is no error, because to try again does not help.
 //
+// A file whose backup is damaged or missing is left too, with the run's content:
+// nothing that comes later can put it back, and the run ends. Any other error, such
+// as a disk that is full, read-only or cannot be read, may go away: what can be
+// undone is, and the run stays unfinished, to be tried again.
+//
 // The error names the runs that could not be recovered; the others are.
-func (s *Store) Recover() ([]Outcome, error) {
+func (s *Store) Recover() ([]Outcome, error) { return s.recoverAll("") }
+
+// GiveUp is Recover, but ends the run id for good: what of it cannot be put back
+// now, for whatever reason, is left as it is and Lost. Groups that were kept stay.
+// What is still an error is so because the run's end cannot be recorded.
+func (s *Store) GiveUp(id string) ([]Outcome, error) { return s.recoverAll(id) }
+
+func (s *Store) recoverAll(giveUp string) ([]Outcome, error) {
 	if s.run != nil {
 		return nil, fmt.Errorf("recover: %w: run %s is open", ErrUnfinished, s.run.id)
 	}
@@ -33,7 +45,7 @@ func (s *Store) Recover() ([]Outcome, error) {
 	var outcomes []Outcome
 	var errs []error
 	for _, id := range slices.Backward(ids) { // later runs rest on earlier ones
-		out, err := s.recoverRun(id)
+		out, err := s.recoverRun(id, id == giveUp)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("recover: run %s: %w", id, err))
 		}
@@ -45,10 +57,11 @@ func (s *Store) Recover() ([]Outcome, error) {
 }
 
 // recoverRun gives nil for a run that needs nothing.
-func (s *Store) recoverRun(id string) (*Outcome, error) {
+func (s *Store) recoverRun(id string, giveUp bool) (*Outcome, error) {
 	r, err := s.load(id)
 	if r != nil {
 		defer r.close()
+		r.giveUp = giveUp
 	}
 	if errors.Is(err, errDamaged) {
 		return &Outcome{ID: id, State: Damaged}, nil
@@ -91,7 +104,7 @@ func (r *Run) undoUnproven(out *Outcome, each GroupFunc) error {
 }
 
 // prune removes the oldest finished runs above the limit, but never the newest
-// one that can be rolled back.
+// one that can be rolled back, nor one of which nobody knows what is Lost.
 func (s *Store) prune() error {
 	infos, err := list(s.runs)
 	if err != nil {
@@ -103,7 +116,7 @@ func (s *Store) prune() error {
 	}
 	infos = slices.DeleteFunc(infos, func(i RunInfo) bool { return !i.State.finished() })
 	for _, i := range infos[:max(0, len(infos)-s.keep)] {
-		if i.ID == stays {
+		if i.ID == stays || len(i.Lost) > 0 && !i.Told {
 			continue
 		}
 		if err := s.remove(i.ID); err != nil {

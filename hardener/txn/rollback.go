@@ -28,7 +28,9 @@ func (s *Store) CanRollback(id string, force bool) (RunInfo, error) {
 // nil. An empty id means the newest run that has changes in place. If files are
 // no longer as the run left them, it changes nothing and names them in an error
 // that is ErrChanged; force restores them nevertheless, as far as they are files
-// still. Directories that the run made stay if something is in them.
+// still. Directories that the run made stay if something is in them. In the same
+// way a backup that is damaged or missing is ErrLost, and by force its file is left
+// as it is and the rest is put back.
 //
 // A run whose journal is damaged is only rolled back by force, as far as its
 // journal can be read.
@@ -91,6 +93,8 @@ func (s *Store) toRollBack(id string, force bool) (info RunInfo, r *Run, err err
 		return info, r, nil
 	case err != nil:
 		return info, r, err
+	case info.State != Committed && len(info.Lost) > 0:
+		return info, r, fmt.Errorf("it is %s: %w", info.State, leftError("not put back", info.Lost))
 	case info.State != Committed:
 		return info, r, fmt.Errorf("it is %s", info.State)
 	case force:
@@ -98,7 +102,7 @@ func (s *Store) toRollBack(id string, force bool) (info RunInfo, r *Run, err err
 	}
 	left, err := r.obstacles()
 	if err == nil {
-		err = changedError("nothing was restored", left)
+		err = leftError("nothing was restored", left)
 	}
 	return info, r, err
 }
@@ -174,8 +178,16 @@ func (r *Run) obstacles() ([]Left, error) {
 					}
 				}
 			}
-			if v, why := c.judge(now); v == foreign || v == stuck {
+			switch v, why := c.judge(now); {
+			case v == foreign || v == stuck:
 				left = append(left, Left{Path: c.Path, Reason: why})
+			case v == ours && c.Backup != "":
+				err := r.checkBackup(c)
+				if errors.Is(err, errNoBackup) {
+					left = append(left, lost(c, err.Error()))
+				} else if err != nil {
+					return nil, err
+				}
 			}
 			digest := now.Digest
 			now.fileState = c.Before

@@ -171,8 +171,15 @@ func TestDamagedBackupIsNotRestored(t *testing.T) {
 		t.Fatal(err)
 	}
 	plant(t, root, entry{name: filepath.Join(StateDir, "runs", infos[0].ID, "backup/0001"), mode: 0o600, content: "rot"})
-	if _, err := s.Rollback("", false, nil); !errors.Is(err, errDamaged) {
+	if _, err := s.Rollback("", false, nil); !errors.Is(err, ErrLost) || !strings.Contains(err.Error(), "nothing was restored: /etc/replaced (its backup ") {
 		t.Errorf("%v", err)
+	}
+	if diff := cmp.Diff(after, snapshot(t, root)); diff != "" {
+		t.Errorf("it refused, but changed: %s", diff)
+	}
+	out, err := s.Rollback("", true, nil)
+	if lost := out.Lost(); err != nil || out.State != RolledBack || len(lost) != 3 || lost[0].Path != "/etc/replaced" {
+		t.Errorf("by force: %+v, %v", out, err)
 	}
 	if got := snapshot(t, root)["/etc/replaced"]; got != after["/etc/replaced"] {
 		t.Errorf("%s", got)

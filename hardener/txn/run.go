@@ -54,6 +54,7 @@ type Run struct {
 	torn    bool  // something follows them
 	damaged bool  // and no crash has left it
 	history history
+	giveUp  bool // on what cannot be put back now
 	closed  bool
 }
 
@@ -115,8 +116,8 @@ func (r *Run) Keep() error {
 }
 
 // UndoGroup undoes the newest group that is not undone; earlier ones stay. A
-// file that somebody changed since is left as it is and named in an error that
-// is ErrChanged.
+// file that somebody changed since, or whose backup is damaged or missing, is left
+// as it is and named in an error that is ErrChanged or ErrLost.
 func (r *Run) UndoGroup() error {
 	if err := r.usable(); err != nil {
 		return fmt.Errorf("undo group: %w", err)
@@ -143,8 +144,7 @@ func (r *Run) Unkept() bool {
 }
 
 // UndoUnkept undoes the groups that Keep has not covered, newest first; the kept
-// ones stay. each may be nil. A file that somebody changed since is left as it is
-// and named in an error that is ErrChanged.
+// ones stay. each may be nil. The errors are as UndoGroup's.
 func (r *Run) UndoUnkept(each GroupFunc) error {
 	if err := r.usable(); err != nil {
 		return fmt.Errorf("undo: %w", err)
@@ -157,9 +157,9 @@ func (r *Run) UndoUnkept(each GroupFunc) error {
 }
 
 // Undo undoes every group of the run, newest first, and ends it. A file that
-// somebody changed since is left as it is and named in an error that is
-// ErrChanged. After any other error the run is unfinished and Recover can try
-// again.
+// somebody changed since, or whose backup is damaged or missing, is left as it is
+// and named in an error that is ErrChanged or ErrLost. After any other error the
+// run is unfinished and Recover can try again.
 func (r *Run) Undo() error {
 	if err := r.usable(); err != nil {
 		return fmt.Errorf("undo: %w", err)

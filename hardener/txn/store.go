@@ -34,6 +34,7 @@ var (
 	ErrRefused    = errors.New("refused")                      // not a file that can be changed safely; the text says why
 	ErrUnfinished = errors.New("an earlier run is unfinished") // Recover comes first
 	ErrNoRun      = errors.New("no such run")
+	ErrLost       = errors.New("cannot be put back") // see Left.Lost
 )
 
 // RunState is how far a run got.
@@ -64,6 +65,11 @@ type RunInfo struct {
 	Undone   []string  `json:"undone,omitempty"` // components that had changes which were undone, sorted
 
 	Components []string `json:"components,omitempty"` // whose changes are in place, in their order
+
+	// Lost are the paths that could not be put back, for a person to look at. Told
+	// says that one knows, see Store.Told.
+	Lost []Left `json:"lost,omitempty"`
+	Told bool   `json:"told,omitempty"`
 }
 
 // Store is the state of a node. It is not safe for concurrent use.
@@ -313,6 +319,13 @@ func list(runs folder) ([]RunInfo, error) {
 		if damage != nil {
 			info.State = Damaged
 		}
+		if len(info.Lost) > 0 {
+			_, err := readRunFile(runs, id, toldName)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, err
+			}
+			info.Told = err == nil
+		}
 		infos = append(infos, info)
 	}
 	return infos, nil
@@ -362,6 +375,7 @@ func (h *history) describe(id string) RunInfo {
 		}
 	}
 	slices.Sort(info.Undone)
+	info.Lost = h.lost()
 	return info
 }
 
@@ -378,6 +392,23 @@ func readRunFile(runs folder, id, name string) ([]byte, error) {
 	defer f.Close()
 	b, err := io.ReadAll(f.File)
 	return b, failed("read", f.path, err)
+}
+
+// toldName is a file beside the journal, which has ended.
+const toldName = "told"
+
+// Told takes down that a person knows what of a run is Lost. Until then the run
+// is not removed as an old one.
+func (s *Store) Told(id string) error {
+	dir, err := s.runs.folder(id)
+	if err == nil {
+		defer dir.Close()
+		err = s.disk.save(dir, toldName, nil)
+	}
+	if err != nil {
+		return fmt.Errorf("run %s: take down that what was not put back is known: %w", id, err)
+	}
+	return nil
 }
 
 // SaveReport stores the report of a run beside its journal, replacing an

@@ -28,22 +28,43 @@ type Left struct {
 	// else, such as an API server that logs, has put something since: it is no
 	// fault that it stays.
 	InUse bool `json:"in_use,omitempty"`
+	// Lost says that a person has to look at it: it could not be put back, because
+	// its backup is damaged or missing or the run was given up, or the run made it
+	// and a file that is Lost may need it.
+	Lost      bool   `json:"lost,omitempty"`
+	Component string `json:"component,omitempty"` // whose file it is; of what is Lost
 }
 
-// leftError is nil, or an error that is ErrChanged and names what was left.
+// Lost are the paths left that a person has to look at.
+func (o *Outcome) Lost() []Left {
+	return slices.DeleteFunc(slices.Clone(o.Left), func(l Left) bool { return !l.Lost })
+}
+
+// leftError is nil, or an error that names what was left and is ErrChanged,
+// ErrLost, or both.
 func (o *Outcome) leftError() error {
-	return changedError("left as found", slices.DeleteFunc(slices.Clone(o.Left), func(l Left) bool { return l.InUse }))
+	return leftError("left as found", o.Left)
 }
 
-func changedError(what string, left []Left) error {
-	if len(left) == 0 {
-		return nil
-	}
-	var all []string
+func leftError(what string, left []Left) error {
+	var changed, lost []string
 	for _, l := range left {
-		all = append(all, l.Path+" ("+l.Reason+")")
+		text := l.Path + " (" + l.Reason + ")"
+		switch {
+		case l.Lost:
+			lost = append(lost, text)
+		case !l.InUse:
+			changed = append(changed, text)
+		}
 	}
-	return fmt.Errorf("%w: %s: %s", ErrChanged, what, strings.Join(all, ", "))
+	var errs []error
+	if len(changed) > 0 {
+		errs = append(errs, fmt.Errorf("%w: %s: %s", ErrChanged, what, strings.Join(changed, ", ")))
+	}
+	if len(lost) > 0 {
+		errs = append(errs, fmt.Errorf("%w: %s: %s", ErrLost, what, strings.Join(lost, ", ")))
+	}
+	return errors.Join(errs...)
 }
 
 // GroupFunc is called for each group that is about to be undone, and calls undo
@@ -54,6 +75,11 @@ type GroupFunc func(component string, undo func() error)
 
 // undoFrom undoes the groups in place from number n on, newest first, and
 // records it. What it did goes to out. each may be nil.
+//
+// With each, the first error ends it: a component is to be healthy before the next
+// one loses its files. Without it, older groups are undone all the same, because
+// groups are of components that do not rest on each other's files; but not one
+// that has a path in common with a group that could not be undone.
 func (r *Run) undoFrom(n int, force bool, out *Outcome, each GroupFunc) error {
 	announce := false
 	for _, g := range r.history.inPlace() {
@@ -66,23 +92,49 @@ func (r *Run) undoFrom(n int, force bool, out *Outcome, each GroupFunc) error {
 			return err
 		}
 	}
-	if each == nil {
+	stop := each != nil
+	if !stop {
 		each = func(_ string, undo func() error) { _ = undo() }
 	}
-	for g := r.history.last(); g != nil && g.number >= n; g = r.history.last() {
+	var failed []*group
+	var errs []error
+	for _, g := range slices.Backward(r.history.inPlace()) {
+		if g.number < n {
+			break
+		}
+		if slices.ContainsFunc(failed, g.overlaps) {
+			failed = append(failed, g)
+			continue
+		}
 		err := fmt.Errorf("group %d was not undone", g.number)
 		each(g.component(), func() error {
-			before := len(out.Left)
-			if err = r.undoGroup(g, force, out); err == nil {
-				err = r.append(record{Type: recordUndone, Group: g.number, Left: out.Left[before:]})
+			var left []Left
+			if left, err = r.undoGroup(g, force, out); err == nil {
+				err = r.append(record{Type: recordUndone, Group: g.number, Left: left})
 			}
 			return err
 		})
 		if err != nil {
-			return err
+			errs, failed = append(errs, err), append(failed, g)
+			if stop {
+				break
+			}
 		}
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// overlaps tells whether two groups change the same path, or one makes what the
+// other changes something in.
+func (g *group) overlaps(o *group) bool {
+	for _, a := range g.changes {
+		for _, b := range o.changes {
+			if a.Path == b.Path || strings.HasPrefix(a.Path, b.Path+"/") || strings.HasPrefix(b.Path, a.Path+"/") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // component is whose files a group changes.
@@ -94,39 +146,77 @@ func (g *group) component() string {
 }
 
 // undoGroup restores what a group changed. It may be repeated after a crash at
-// any point, and goes on after an error.
-func (r *Run) undoGroup(g *group, force bool, out *Outcome) error {
-	d := dirs{root: r.store.root}
-	defer d.close()
+// any point, and goes on after an error. A run that is given up has errors of its
+// files only as what is left.
+//
+// While a file of the group has the run's content still, what the group made
+// stays: a manifest that names a file that is gone keeps its pod from starting.
+func (r *Run) undoGroup(g *group, force bool, out *Outcome) (left []Left, err error) {
+	u := undoing{Run: r, dirs: dirs{root: r.store.root}, force: force, over: r.history.leftOver(g.number)}
+	defer u.dirs.close()
 	var errs []error
 	var metas []string
 	for _, c := range g.backwards() {
-		restored, why, err := r.undoChange(&d, c, force)
+		if c.Before.Absent && len(errs) > 0 {
+			continue // tried again with what failed
+		}
+		restored, l, err := u.undoChange(c)
+		if err != nil && r.giveUp {
+			l, err = lost(c, "could not be put back: "+err.Error()), nil
+		}
+		if l.Lost && c.Kind == Write && u.needs == "" {
+			u.needs = c.Path
+		}
 		switch {
 		case err != nil:
 			errs = append(errs, err)
 			continue
-		case why != "":
-			out.Left = append(out.Left, Left{Path: c.Path, Reason: why, InUse: why == inUse})
+		case l.Path != "":
+			left = append(left, l)
 			continue
 		case restored:
-			out.Restored = append(out.Restored, c.Path)
+			out.restored(c.Path)
 		}
 		if c.Kind == Meta {
 			metas = append(metas, c.Path)
 		}
 	}
+	out.leave(left)
 	// All syncs after all changes: the first one pays for the rest. Also of what
 	// was as before already, because an earlier undo may have died before its
 	// syncs.
+	var syncs []error
 	for _, p := range metas {
-		in, base, err := d.parent(p)
+		in, base, err := u.dirs.parent(p)
 		if err == nil {
 			err = r.store.disk.syncAt(in, base)
 		}
-		errs = append(errs, err)
+		syncs = append(syncs, err)
 	}
-	return errors.Join(append(errs, d.sync(r.store.disk))...)
+	err = errors.Join(append(syncs, u.dirs.sync(r.store.disk))...)
+	if r.giveUp {
+		err = nil // every file is whole; what a power cut could still take, nobody can keep
+	}
+	return left, errors.Join(append(errs, err)...)
+}
+
+// restored takes down that a path is as before. What a newer group could not put
+// back, the backup of an older one may have.
+func (o *Outcome) restored(p string) {
+	o.Restored = append(o.Restored, p)
+	o.Left = slices.DeleteFunc(o.Left, func(l Left) bool { return l.Lost && l.Path == p })
+}
+
+// leave takes down what was left, each path that is Lost once.
+func (o *Outcome) leave(left []Left) {
+	for _, l := range left {
+		o.Left = slices.DeleteFunc(o.Left, func(old Left) bool { return old.Lost && old.Path == l.Path })
+		o.Left = append(o.Left, l)
+	}
+}
+
+func lost(c change, why string) Left {
+	return Left{Path: c.Path, Reason: why, Lost: true, Component: c.Component}
 }
 
 // backwards is the order in which a group is undone. What was there is restored
@@ -187,53 +277,72 @@ func (c *change) judge(now sight) (verdict, string) {
 	return foreign, fmt.Sprintf("mode or owner was changed since, to %v %d:%d", state.Mode, state.UID, state.GID)
 }
 
-// inUse is why a directory that a run made stays.
-const inUse = "is not empty"
+// undoing is the undoing of one group.
+type undoing struct {
+	*Run
+	dirs  dirs
+	force bool
+	over  map[string]fileState // what newer groups had to leave, as they made it
+	needs string               // a file that stays as the run wrote it; "" none
+}
 
-// undoChange restores one path. why is not empty when the path was left as it
-// is.
-func (r *Run) undoChange(d *dirs, c change, force bool) (restored bool, why string, err error) {
-	in, base, err := d.parent(c.Path)
+// undoChange restores one path. left has a path when it was left as it is.
+func (u *undoing) undoChange(c change) (restored bool, left Left, err error) {
+	in, base, err := u.dirs.parent(c.Path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		if c.Before.Absent {
-			return false, "", nil
+			return false, left, nil
 		}
-		return false, "its directory is gone", nil
+		return false, Left{Path: c.Path, Reason: "its directory is gone"}, nil
 	}
 	if err != nil {
-		return false, "", err
+		return false, left, err
 	}
-	disk := r.store.disk
+	disk := u.store.disk
 	if c.Temp != "" {
 		if err := disk.discard(in, c.Temp); err != nil {
-			return false, "", err
+			return false, left, err
 		}
 	}
 	now, err := look(in, base, c.Kind == Write)
 	if err != nil {
-		return false, "", err
+		return false, left, err
 	}
 	verdict, why := c.judge(now)
-	if verdict == stuck || verdict == foreign && !force {
-		return false, why, nil
+	if over, ok := u.over[c.Path]; ok {
+		switch {
+		case c.Kind == Meta: // its content is not back, so that it stays as it is
+			return false, left, nil
+		case verdict == foreign && now.same(over):
+			verdict = ours
+		}
+	}
+	if verdict == stuck || verdict == foreign && !u.force {
+		return false, Left{Path: c.Path, Reason: why}, nil
 	}
 	if verdict == asBefore {
-		return false, "", nil
+		return false, left, nil
+	}
+	if c.Before.Absent && u.needs != "" {
+		return false, lost(c, "the run made it, and "+u.needs+" may need it"), nil
 	}
 	switch {
 	case c.Kind == Meta:
-		err = r.restoreMeta(in, base, c)
+		err = u.restoreMeta(in, base, c)
 	case c.Kind == Mkdir:
 		err = disk.rmdir(in, base)
 		if errors.Is(err, unix.ENOTEMPTY) {
-			return false, inUse, nil
+			return false, Left{Path: c.Path, Reason: "is not empty", InUse: true}, nil
 		}
 	case c.Before.Absent:
 		err = disk.unlink(in, base)
 	default:
-		err = r.restoreFile(in, base, c)
+		err = u.restoreFile(in, base, c)
+		if errors.Is(err, errNoBackup) {
+			return false, lost(c, err.Error()), nil
+		}
 	}
-	return err == nil, "", err
+	return err == nil, left, err
 }
 
 func (r *Run) restoreMeta(in folder, base string, c change) error {
@@ -255,7 +364,7 @@ func (r *Run) restoreMeta(in folder, base string, c change) error {
 // serves again; an undo that died leaves it for the next one.
 func (r *Run) restoreFile(in folder, base string, c change) error {
 	disk := r.store.disk
-	from, err := r.backup.open(c.Backup, unix.O_RDONLY)
+	from, err := r.openBackup(c)
 	if err != nil {
 		return err
 	}
@@ -263,7 +372,7 @@ func (r *Run) restoreFile(in folder, base string, c change) error {
 	err = disk.stage(in, c.Temp, c.Before, c.Before, func(to openFile) error {
 		sum, err := disk.copy(to, from)
 		if err == nil && sum != c.Before.Digest {
-			err = fmt.Errorf("%s: %w: not the content that was saved", from.path, errDamaged)
+			err = noBackup{from.path, "damaged"}
 		}
 		return err
 	})
@@ -271,7 +380,10 @@ func (r *Run) restoreFile(in folder, base string, c change) error {
 		err = disk.replace(in, c.Temp, base)
 	}
 	if err != nil {
-		return errors.Join(err, disk.discard(in, c.Temp))
+		if gone := disk.discard(in, c.Temp); gone != nil {
+			return errors.Join(err, gone)
+		}
+		return err
 	}
 	return nil
 }

@@ -348,6 +348,36 @@ func TestArmRefuses(t *testing.T) {
 	}
 }
 
+// A file whose backup is rotten is left, what it belongs to restarted with it, and
+// nothing is tried again: the failed unit stays listed, and says once what to do.
+func TestRottenBackup(t *testing.T) {
+	n, clean := prepare(t)
+	pid := start(t, n, "-within=4s")
+	main := run(t, n, "systemctl show -P MainPID etcd.service")
+	run(t, n, `sed -i s/old/rot/ /var/lib/kubespray-hardener/runs/*/backup/0001; kill -KILL `+pid)
+	const failed = "systemctl list-units --failed --plain --no-legend '*hardener*'"
+	eventually(t, "the recovery gives up", func() bool { return strings.Contains(run(t, n, failed), "kubespray-hardener-recover.service") })
+	eventually(t, "the switch is gone", func() bool {
+		return run(t, n, `find /etc/systemd/system -name '*hardener*'; systemctl list-timers --all --plain --no-legend '*hardener*'`) == ""
+	})
+	want := "/etc/etcd.env of etcd (its backup /var/lib/kubespray-hardener/runs/"
+	if out := run(t, n, "journalctl --no-pager -o cat"); strings.Count(out, want) != 1 {
+		t.Errorf("said %d times, not once: %s", strings.Count(out, want), out)
+	}
+	if got := value(t, n); got != "VALUE=new" {
+		t.Errorf("the file became %q", got)
+	}
+	if now := run(t, n, "systemctl show -P MainPID etcd.service"); now == main || inForce(t, n) != "VALUE=new" {
+		t.Errorf("etcd was not restarted with what is there")
+	}
+	if out := run(t, n, "hardener rollback --list"); !strings.Contains(out, "undone") || !strings.Contains(out, "not put back: /etc/etcd.env") {
+		t.Errorf("the runs: %s", out)
+	}
+	run(t, n, "systemctl reset-failed")
+	disarmed(t, n, clean)
+	journal(t, n)
+}
+
 // A run whose journal is damaged is left to a person, who finds it: the timer
 // tries once, the failed unit stays listed, and the files stay until they are
 // put back by force.
