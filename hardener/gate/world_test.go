@@ -110,7 +110,7 @@ func newWorld(t *testing.T, component string) *world {
 	}
 	t.Cleanup(func() { w.tree.Close() })
 	w.gates, err = New(Options{
-		Root: w.dir, FS: w.tree, Detect: w.detect, Log: func(line string) {
+		Root: w.dir, FS: w.tree, Space: w.tree.Space, Detect: w.detect, Log: func(line string) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.lines = append(w.lines, line)
