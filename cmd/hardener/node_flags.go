@@ -101,7 +101,10 @@ func (f *checkFlags) options() (hardener.Options, *host.FS, error) {
 	connect := f.connect
 	var free func(string) (uint64, error)
 	if tree.LiveProcesses() { // a copied tree lies on a disk of its reader
-		free = tree.FreeBytes
+		free = func(path string) (uint64, error) {
+			free, _, err := tree.Space(path)
+			return free, err
+		}
 	}
 	if f.kubeconfig == "" && !tree.LiveProcesses() {
 		// A copied tree is not of the cluster that $KUBECONFIG happens to name.

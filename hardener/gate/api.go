@@ -22,8 +22,9 @@ const maxAnswer = 64 << 20
 // api is one server that is asked over HTTP, as plain JSON: an API server or a
 // kubelet with somebody's credentials, or the JSON gateway of an etcd member.
 type api struct {
-	http *http.Client
-	base string // https://10.0.0.1:6443
+	http   *http.Client
+	base   string       // https://10.0.0.1:6443
+	config *rest.Config // of an API server, for streams
 }
 
 // newAPI makes a client. Where address ("10.0.0.1:6443") is not empty it is
@@ -46,18 +47,18 @@ func newAPI(config *rest.Config, address string, limit time.Duration) (*api, err
 	if err != nil {
 		return nil, fmt.Errorf("API server: %w", err)
 	}
-	proxy := config.Proxy // of the kubeconfig; never of the environment
-	if address != "" {
-		proxy = nil
+	// That of the kubeconfig; never of the environment.
+	if config.Proxy == nil || address != "" {
+		config.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
 	}
 	transport, err := rest.HTTPWrappersForConfig(config, &http.Transport{
-		Proxy: proxy, TLSClientConfig: tls, DisableKeepAlives: true, ForceAttemptHTTP2: true,
+		Proxy: config.Proxy, TLSClientConfig: tls, DisableKeepAlives: true, ForceAttemptHTTP2: true,
 		DialContext: (&net.Dialer{Timeout: limit}).DialContext,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("API server: %w", err)
 	}
-	return &api{http: &http.Client{Transport: transport, Timeout: limit}, base: strings.TrimSuffix(u.String(), "/")}, nil
+	return &api{http: &http.Client{Transport: transport, Timeout: limit}, base: strings.TrimSuffix(u.String(), "/"), config: config}, nil
 }
 
 // statusError is an answer that is no success. Anything else that a request fails

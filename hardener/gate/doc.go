@@ -14,8 +14,9 @@
 //	probes   the manifest's own probes, replayed as the kubelet does: without
 //	         credentials, to the same address
 //	serve    what the component is there for: an API server's readyz, a read, a
-//	         dry-run create and logs of a pod through this very instance; the
-//	         healthz of the others
+//	         dry-run create, and logs and exec of a pod through this very
+//	         instance, then readyz and a read by the load balancer that the
+//	         kubelet or the administrator uses; the healthz of the others
 //	lease    of the others: a leader Lease that is being renewed
 //	kubelet  the mirror pod is that of this sandbox, started and ready
 //
@@ -35,6 +36,14 @@
 // authentication switched off an API server answers everybody who has
 // credentials, while its startup probe gets 401 until the kubelet kills it after
 // four minutes: so an answer with credentials is never taken for a probe.
+//
+// What an API server is there for is demanded as far as it worked before: a
+// cluster may forbid exec by policy, or have a load balancer that is away. Exec
+// asks for a program that no image has, in a container of kube-system, so that no
+// image's program runs: the proof is the container runtime's own word that it is
+// not there. Each try leaves one event of pods/exec in the audit log and one error
+// in the log of the runtime, and may be told of by what watches for exec; the
+// program's name says whose it is.
 //
 // The package changes no file and nothing in the cluster: the one create is a dry
 // run. What it does change is that it restarts a service, has systemd read changed

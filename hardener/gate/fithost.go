@@ -6,14 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
@@ -51,34 +48,16 @@ func (f *fitness) diskFree(context.Context) error {
 
 func enough(free, size uint64) bool { return free >= diskBytes || free*100 > size*diskShare }
 
-// space is what a directory's file system has free for root's services, and its
-// size, in bytes. For a directory that is not there yet it is that of the
-// nearest one above.
+// space is that of a directory, or where it is not there yet of the nearest one
+// above.
 func (f *fitness) space(dir string) (free, size uint64, err error) {
-	var s unix.Statfs_t
 	for {
-		err = f.statfs(dir, &s)
+		free, size, err = f.Space(dir)
 		if !errors.Is(err, fs.ErrNotExist) || dir == "/" {
-			break
+			return free, size, err
 		}
 		dir = path.Dir(dir)
 	}
-	return s.Bavail * uint64(s.Bsize), s.Blocks * uint64(s.Bsize), err
-}
-
-func (f *fitness) statfs(dir string, s *unix.Statfs_t) error {
-	tree, ok := f.FS.(interface {
-		OpenParent(string) (*os.File, string, error)
-	})
-	if !ok {
-		return unix.Statfs(filepath.Join(f.Root, dir), s)
-	}
-	d, _, err := tree.OpenParent(path.Join(dir, "x"))
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return unix.Fstatfs(int(d.Fd()), s)
 }
 
 // imagesPresent wants every image of the pods that restart, and the pause image

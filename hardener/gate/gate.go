@@ -17,12 +17,18 @@ type Options struct {
 	Root   string                     // directory in which the host's tree is mounted, "/" or "/host"; sockets are dialled below it
 	FS     fs.FS                      // the same tree, for reading, proc included; a *host.FS on a real node
 	Detect func() (node.Facts, error) // looks at the node again
+	Space  Space                      // of the disks of that tree
 	Log    func(string)               // takes one line of progress; may be nil
 	Limits Limits                     // the zero value stands for DefaultLimits
 
 	// Systemd connects to the node's, when a component that it runs is asked for.
 	Systemd func(context.Context) (*systemd.Manager, error)
 }
+
+// Space tells what the file system that holds a directory of the host has free
+// for unprivileged programs, and its size, in bytes. Its error for a directory
+// that does not exist is fs.ErrNotExist.
+type Space func(dir string) (free, size uint64, err error)
 
 // Limits are how long a gate waits. What follows from a manifest or from the
 // kubelet's configuration, such as the time of a startup probe, is not here.
@@ -72,8 +78,8 @@ type Gates struct {
 
 // New makes the gates of a node. It looks at nothing yet.
 func New(o Options) (*Gates, error) {
-	if o.FS == nil || o.Detect == nil || o.Root == "" {
-		return nil, errors.New("gate: Root, FS and Detect are needed")
+	if o.FS == nil || o.Detect == nil || o.Space == nil || o.Root == "" {
+		return nil, errors.New("gate: Root, FS, Detect and Space are needed")
 	}
 	if o.Limits == (Limits{}) {
 		o.Limits = DefaultLimits()

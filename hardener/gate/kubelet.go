@@ -194,7 +194,7 @@ func (g *Gates) kubeletHealthz(ctx context.Context, kubelet node.Component) erro
 	// No connection is kept: one to the process before a restart would only
 	// fail. No proxy is asked.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: g.Limits.Request}
-	said, err := (&api{client, "http://" + net.JoinHostPort(address, port)}).text(ctx, "/healthz")
+	said, err := (&api{http: client, base: "http://" + net.JoinHostPort(address, port)}).text(ctx, "/healthz")
 	if err == nil && strings.TrimSpace(said) != "ok" {
 		err = fmt.Errorf("healthz says %q", firstLines(said))
 	}

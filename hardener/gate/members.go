@@ -102,7 +102,7 @@ type memberStatus struct {
 }
 
 func (m *members) post(ctx context.Context, base, path string, body, into any) error {
-	_, err := (&api{m.http, base}).do(ctx, http.MethodPost, path, body, into)
+	_, err := (&api{http: m.http, base: base}).do(ctx, http.MethodPost, path, body, into)
 	return err
 }
 
@@ -124,7 +124,7 @@ func (m *members) status(ctx context.Context, base string) (s memberStatus, err 
 // health is what the member says of itself: it can reach a leader and commit.
 func (m *members) health(ctx context.Context, base string) error {
 	var answer struct{ Health, Reason string }
-	if err := (&api{m.http, base}).get(ctx, "/health", &answer); err != nil {
+	if err := (&api{http: m.http, base: base}).get(ctx, "/health", &answer); err != nil {
 		return err
 	}
 	if answer.Health != "true" {

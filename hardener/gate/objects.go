@@ -19,8 +19,14 @@ type podObject struct {
 		DeletionTimestamp    *time.Time
 	}
 	Spec struct {
-		RestartPolicy string
-		Containers    []struct{ Command, Args []string }
+		RestartPolicy    string
+		RuntimeClassName string
+		Resources        resources
+		Containers       []struct {
+			Name          string
+			Command, Args []string
+			Resources     resources
+		}
 	}
 	Status struct {
 		Phase, Reason, Message string
@@ -29,6 +35,8 @@ type podObject struct {
 		ContainerStatuses      []containerStatus
 	}
 }
+
+type resources struct{ Limits map[string]string }
 
 type condition struct {
 	Type, Status, Message string

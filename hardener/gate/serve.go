@@ -37,11 +37,34 @@ func (t *taking) serves(ctx context.Context) error {
 	}
 	if t.before != nil && t.before.Logs != "" {
 		if err := a.logs(ctx, t.before.Logs); err != nil {
-			return fmt.Errorf("logs of %s, which could be read before: %w", t.before.Logs, err)
+			return untrusted(fmt.Errorf("logs of %s, which could be read before: %w", t.before.Logs, err))
+		}
+	}
+	if t.before != nil && t.before.Exec != "" {
+		if err := t.executes(ctx, a); err != nil {
+			return err
+		}
+	}
+	if t.before != nil {
+		for _, file := range t.before.Ways {
+			if err := t.goes(ctx, t.at, file); err != nil {
+				return fmt.Errorf("%w, which worked before", err)
+			}
 		}
 	}
 	t.served = t.c.id
 	return nil
+}
+
+// untrusted makes a failure certain when the API server tells that it does not
+// trust the kubelet's certificate, as with a --kubelet-certificate-authority that
+// has not signed it: every kubelet's logs and exec fail for as long as it runs so.
+func untrusted(err error) error {
+	var s *statusError
+	if errors.As(err, &s) && strings.Contains(s.Message, "x509:") {
+		return certain{err}
+	}
+	return err
 }
 
 // securePorts are the defaults of --secure-port.

@@ -28,6 +28,9 @@ type PodSnapshot struct {
 	Lease  bool   `json:"lease"`          // there was a leader Lease
 	Create bool   `json:"create"`         // a dry-run create was accepted
 	Logs   string `json:"logs,omitempty"` // NAMESPACE/NAME of a pod on this node whose log could be read
+
+	Exec string   `json:"exec,omitempty"` // NAMESPACE/POD/CONTAINER on this node that exec reached
+	Ways []string `json:"ways,omitempty"` // kubeconfigs that name another server than this API server's address, by which one answered
 }
 
 // podBefore is Before for a static pod.
@@ -77,6 +80,16 @@ func (g *Gates) apiBefore(ctx context.Context, at place, p staticPod, box sandbo
 		return nil
 	}
 	before.Create = a.dryCreate(ctx) == nil
+	for _, file := range g.ways(at) {
+		if err := g.goes(ctx, at, file); err != nil {
+			g.log("%s: %v: this is not asked for afterwards", p.component, err)
+			continue
+		}
+		before.Ways = append(before.Ways, file)
+	}
+	if err := g.execBefore(ctx, a, at, p, before); err != nil {
+		g.log("%s: exec reaches no container on this node, so that this is not asked for afterwards: %v", p.component, err)
+	}
 	pods, err := a.pods(ctx, "fieldSelector", "spec.nodeName="+at.facts.NodeName+",status.phase=Running")
 	if err != nil {
 		return err

@@ -45,6 +45,7 @@ type taking struct {
 	lastBox   time.Time       // when a sandbox was last seen to run
 	refused   time.Time       // since when a probe is refused; zero when none is
 	served    string          // the container that has done its work
+	tries     int             // of exec
 	renewed   time.Time       // first renewTime of the leader Lease
 	noAPI     bool            // no API server has answered for long enough
 	abandoned map[string]bool // stages left out

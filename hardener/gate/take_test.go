@@ -52,8 +52,19 @@ func TestTake(t *testing.T) {
 		"logs fail": {component: node.APIServer, fault: func(w *world) {
 			w.answers["/api/v1/namespaces/ns/pods/other/log"], w.bodies["/api/v1/namespaces/ns/pods/other/log"] = http.StatusInternalServerError, `{"message":"x509: no IP SANs"}`
 		}, words: []string{"logs of ns/other", "x509"}},
-		"the Lease stands still": {component: node.Scheduler, fault: func(w *world) { w.frozen = true }, words: []string{"lease: not within", "last renewed"}},
-		"healthz fails":          {component: node.Scheduler, fault: func(w *world) { w.answers["/healthz"] = http.StatusInternalServerError }, words: []string{"healthz", "500"}},
+		"exec does not reach the kubelet": {component: node.APIServer, fault: func(w *world) {
+			w.answers[execPath], w.bodies[execPath] = http.StatusInternalServerError, `{"kind":"Status","apiVersion":"v1","status":"Failure","code":500,"message":"dial tcp: connection refused"}`
+		}, words: []string{"serve: not within", "exec in kube-system/proxy/main, which worked before", "answered 500: dial tcp: connection refused"}},
+		"exec is answered in other words": {component: node.APIServer, fault: func(w *world) {
+			w.answers[execPath], w.bodies[execPath] = http.StatusBadGateway, "no\nway"
+		}, words: []string{"exec in kube-system/proxy/main", "502 Bad Gateway", "no | way"}},
+		"the runtime has other troubles": {component: node.APIServer, fault: func(w *world) {
+			w.executed = `{"status":"Failure","reason":"InternalError","message":"cannot connect to the shim"}`
+		}, words: []string{"exec in kube-system/proxy/main", "does not try: cannot connect to the shim"}},
+		"exec ends without a word": {component: node.APIServer, fault: func(w *world) { w.executed = "" }, words: []string{"ended without a status"}},
+		"exec gives an exit code":  {component: node.APIServer, fault: func(w *world) { w.executed = `{"status":"Failure","reason":"NonZeroExitCode"}` }},
+		"the Lease stands still":   {component: node.Scheduler, fault: func(w *world) { w.frozen = true }, words: []string{"lease: not within", "last renewed"}},
+		"healthz fails":            {component: node.Scheduler, fault: func(w *world) { w.answers["/healthz"] = http.StatusInternalServerError }, words: []string{"healthz", "500"}},
 		"the mirror pod is the old": {component: node.Scheduler, fault: func(w *world) {
 			w.bodies[mirrorPath] = `{"metadata":{"annotations":{"kubernetes.io/config.hash":"uid-1"}}}`
 		}, words: []string{"kubelet: not within", "mirror pod is that of uid-1"}},
@@ -92,11 +103,20 @@ const (
 // dead has a kubeconfig present a certificate authority that the server is not
 // signed by, which fails like a server that is away.
 func (w *world) dead(file string) {
+	w.rewrite(file, w.server.URL, "https://another.example.org")
+}
+
+// rewrite replaces a text in a file of the node.
+func (w *world) rewrite(file, from, to string) {
+	w.t.Helper()
 	data, err := os.ReadFile(filepath.Join(w.dir, file))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.write(file, strings.Replace(string(data), "https://example.com", "https://another.example.org", 1))
+	if !strings.Contains(string(data), from) {
+		w.t.Fatalf("%s does not have %q", file, from)
+	}
+	w.write(file, strings.Replace(string(data), from, to, 1))
 }
 
 // A container that exits with an error ends the wait the second time, with what
@@ -222,12 +242,17 @@ func TestBefore(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, node.APIServer)
 	s := before(t, w)
-	if p := s.Pod; !p.Mirror || !p.Create || p.Logs != "ns/other" || p.UID != podUID || p.Container != container1 || p.Address != "127.0.0.1" {
+	if p := s.Pod; !p.Mirror || !p.Create || p.Logs != "ns/other" || p.UID != podUID || p.Container != container1 || p.Address != "127.0.0.1" || p.Exec != "kube-system/proxy/main" || p.Ways != nil {
 		t.Errorf("before: %+v", *p)
 	}
 	w.answers["/api/v1/namespaces/ns/pods/other/log"] = http.StatusForbidden
+	w.answers["/api/v1/namespaces/kube-system/pods/proxy/log"] = http.StatusForbidden
 	if s := before(t, w); s.Pod.Logs != "" {
 		t.Errorf("logs that cannot be read are demanded afterwards: %+v", *s.Pod)
+	}
+	w.answers[execPath] = http.StatusForbidden
+	if s := before(t, w); s.Pod.Exec != "" {
+		t.Errorf("exec that is forbidden is demanded afterwards: %+v", *s.Pod)
 	}
 	w.manifest("--pending")
 	_, err := w.gates.Before(t.Context(), w.component)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"k8s.io/apimachinery/pkg/util/httpstream/wsstream"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/host"
@@ -48,7 +49,8 @@ type world struct {
 	info       map[string]string // of the runtime's status
 	answers    map[string]int    // of the server, by path; 200 otherwise
 	bodies     map[string]string
-	frozen     bool // the Lease is not renewed
+	executed   string // the runtime's word on a program that is not there, as JSON
+	frozen     bool   // the Lease is not renewed
 	renewed    time.Time
 	requests   []string
 	lines      []string // logged
@@ -71,7 +73,7 @@ func newWorld(t *testing.T, component string) *world {
 	w := &world{
 		t: t, component: component, probed: "127.0.0.1", dir: t.TempDir(), status: map[string]*cri.ContainerStatus{}, pids: map[string]int{},
 		images: map[string]bool{"pause:1": true, "component:1": true}, answers: map[string]int{}, bodies: map[string]string{},
-		info: map[string]string{"config": `{"sandboxImage":"pause:1"}`}, renewed: time.Now(),
+		info: map[string]string{"config": `{"sandboxImage":"pause:1"}`}, renewed: time.Now(), executed: containerdSays,
 	}
 	w.server = httptest.NewUnstartedServer(http.HandlerFunc(w.serve))
 	w.server.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that fail on purpose
@@ -99,9 +101,9 @@ func newWorld(t *testing.T, component string) *world {
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.server.Certificate().Raw})
 	w.write("etc/kubernetes/ssl/ca.crt", string(ca))
 	config := "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n" +
-		"clusters: [{name: c, cluster: {server: 'https://example.com:6443', certificate-authority: ssl/ca.crt}}]\nusers: [{name: u, user: {token: secret-token}}]\n"
+		"clusters: [{name: c, cluster: {server: '" + w.server.URL + "', certificate-authority: ssl/ca.crt}}]\nusers: [{name: u, user: {token: secret-token}}]\n"
 	w.write("etc/kubernetes/admin.conf", config)
-	w.write("etc/kubernetes/kubelet.conf", strings.Replace(config, "https://example.com:6443", w.server.URL, 1))
+	w.write("etc/kubernetes/kubelet.conf", config)
 	w.manifest()
 	w.run(podUID, container1, w.argv())
 
@@ -110,7 +112,7 @@ func newWorld(t *testing.T, component string) *world {
 	}
 	t.Cleanup(func() { w.tree.Close() })
 	w.gates, err = New(Options{
-		Root: w.dir, FS: w.tree, Detect: w.detect, Log: func(line string) {
+		Root: w.dir, FS: w.tree, Space: w.tree.Space, Detect: w.detect, Log: func(line string) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.lines = append(w.lines, line)
@@ -235,7 +237,10 @@ func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
 	case "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/" + programs[w.component]:
 		fmt.Fprintf(rw, `{"spec":{"holderIdentity":"somebody","renewTime":%q}}`, w.renewed.Format(time.RFC3339Nano))
 	case "/api/v1/pods":
-		fmt.Fprint(rw, `{"items":[{"metadata":{"name":"other","namespace":"ns","annotations":{"kubernetes.io/config.mirror":"x"}},"spec":{"containers":[{}]}}]}`)
+		fmt.Fprint(rw, `{"items":[{"metadata":{"name":"other","namespace":"ns","annotations":{"kubernetes.io/config.mirror":"x"}},"spec":{"containers":[{}]}},`+
+			podOf("proxy", `"resources":{"limits":{"cpu":"1"}}`)+`]}`)
+	case execPath:
+		w.exec(rw, r)
 	default:
 		fmt.Fprint(rw, "{}")
 	}
@@ -249,6 +254,38 @@ func (w *world) mirror() any {
 		"status": map[string]any{"podIP": "127.0.0.1", "containerStatuses": []any{map[string]any{
 			"name": "main", "containerID": "containerd://" + c.Id, "ready": true, "started": true,
 		}}},
+	}
+}
+
+const (
+	execPath       = "/api/v1/namespaces/kube-system/pods/proxy/exec"
+	containerdSays = `{"status":"Failure","reason":"InternalError","message":"error executing command in container: exec: \"` + noProgram + `\": stat ` + noProgram + `: no such file or directory"}`
+)
+
+// podOf is a pod of kube-system with one container that is up.
+func podOf(name, container string) string {
+	return fmt.Sprintf(`{"metadata":{"name":%q,"namespace":"kube-system"},"spec":{"containers":[{"name":"main",%s}]},"status":{"containerStatuses":[{"name":"main","ready":true}]}}`, name, container)
+}
+
+// exec is what a container runtime makes of one, by the code that it has it from.
+func (w *world) exec(rw http.ResponseWriter, r *http.Request) {
+	if q := r.URL.Query(); q.Get("container") != "main" || q.Get("command") != noProgram {
+		w.t.Errorf("exec: %s", r.URL)
+	}
+	read, write, none := wsstream.ReadChannel, wsstream.WriteChannel, wsstream.IgnoreChannel
+	conn := wsstream.NewConn(map[string]wsstream.ChannelProtocolConfig{
+		execProtocol: {Binary: true, Channels: []wsstream.ChannelType{none, write, none, write, read}},
+	})
+	_, streams, err := conn.Open(rw, r)
+	if err != nil {
+		w.t.Error(err)
+		return
+	}
+	defer conn.Close()
+	_, _ = streams[1].Write(nil) // a runtime does so too
+	if w.executed != "" {
+		_, _ = streams[errorChannel].Write([]byte(w.executed))
+		_, _ = io.Copy(io.Discard, streams[4]) // until the client goes
 	}
 }
 

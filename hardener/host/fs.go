@@ -322,24 +322,24 @@ func (f *FS) ReadDir(name string) ([]fs.DirEntry, error) {
 	return entries, nil
 }
 
-// FreeBytes is the room for unprivileged programs on the file system that holds
-// a directory of the tree, an absolute path or an io/fs name: root may have a
-// reserve beyond it.
-func (f *FS) FreeBytes(path string) (uint64, error) {
+// Space is the room for unprivileged programs, in bytes, on the file system that
+// holds a directory of the tree (an absolute path or an io/fs name), beyond which
+// root may have a reserve, and the size of that file system.
+func (f *FS) Space(path string) (free, size uint64, err error) {
 	name := strings.Trim(path, "/")
 	if name == "" {
 		name = "."
 	}
 	fd, _, err := f.openFD("statfs", name)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer unix.Close(fd)
 	var s unix.Statfs_t
 	if err := unix.Fstatfs(fd, &s); err != nil {
-		return 0, &fs.PathError{Op: "statfs", Path: path, Err: err}
+		return 0, 0, &fs.PathError{Op: "statfs", Path: path, Err: err}
 	}
-	return s.Bavail * uint64(s.Bsize), nil
+	return s.Bavail * uint64(s.Bsize), s.Blocks * uint64(s.Bsize), nil
 }
 
 // RealPath is the absolute path, as seen from the root of the tree, that path

@@ -406,7 +406,7 @@ func TestLiveProcesses(t *testing.T) {
 	}
 }
 
-func TestFreeBytes(t *testing.T) {
+func TestSpace(t *testing.T) {
 	both(t, func(t *testing.T, opts ...Option) {
 		dir := t.TempDir()
 		plant(t, dir, map[string]string{"var/log/f": "x", "link": "->/var/log"})
@@ -416,11 +416,11 @@ func TestFreeBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, path := range []string{"/", "/var/log", "link"} { // others write to the disk too, so the whole of it is the bound
-			if free, err := f.FreeBytes(path); err != nil || free == 0 || free > s.Blocks*uint64(s.Bsize) {
-				t.Errorf("%s: %d, %v", path, free, err)
+			if free, size, err := f.Space(path); err != nil || free == 0 || free > size || size != s.Blocks*uint64(s.Bsize) {
+				t.Errorf("%s: %d of %d, %v", path, free, size, err)
 			}
 		}
-		if _, err := f.FreeBytes("/none"); !errors.Is(err, fs.ErrNotExist) {
+		if _, _, err := f.Space("/none"); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("a missing directory: %v", err)
 		}
 	})

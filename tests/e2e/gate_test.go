@@ -75,9 +75,21 @@ func TestGateStaticPods(t *testing.T) {
 	// long before the kubelet kills the API server, at four minutes. The new API
 	// server takes up to 40 s to come, and then a minute.
 	t.Run("anonymous-auth", func(t *testing.T) {
+		// The way by a balancer on localhost, and that of exec, are proven when it is
+		// put back.
+		must(t, n, "sh", "-c", `sed -i 's#server: .*#server: https://localhost:8443#' /etc/kubernetes/kubelet.conf && systemd-run --unit=balancer socat TCP-LISTEN:8443,bind=127.0.0.1,fork,reuseaddr TCP:10.90.0.11:6443`)
+		until(t, time.Minute, "the balancer answers", func() (bool, string) {
+			out, err := n.Run(t.Context(), "curl", "-sk", "https://localhost:8443/readyz")
+			return err == nil && out == "ok", out
+		})
 		p, was := change(t, n, "apiserver", apiserver, `sed -i "s/--anonymous-auth=True/--anonymous-auth=False/" /root/.edit`)
 		if !strings.Contains(p.Error, "startup probe https://10.90.0.11:6443/livez is answered 401") || p.Seconds > 180 {
 			t.Errorf("take: %.0f s: %q", p.Seconds, p.Error)
+		}
+		for _, proven := range []string{`"exec":"kube-system/`, `"ways":["/etc/kubernetes/kubelet.conf"]`} {
+			if !strings.Contains(was, proven) {
+				t.Errorf("%s is not in the snapshot %s", proven, was)
+			}
 		}
 		putBack(t, n, "apiserver", apiserver, was)
 	})

@@ -94,7 +94,7 @@ func TestNaiveAnonymousAuth(t *testing.T) {
 
 // With --kubelet-certificate-authority and the self-signed serving certificates
 // that kubelets have by default, logs and exec fail on every node while all pods
-// run on.
+// run on. The gate names the cause of either.
 func TestNaiveKubeletCertificateAuthority(t *testing.T) {
 	c := lab.Need(t, lab.Small)
 	c.Spoil()
@@ -104,6 +104,11 @@ func TestNaiveKubeletCertificateAuthority(t *testing.T) {
 		if _, err := n.Run(t.Context(), "kubectl", "--kubeconfig=/root/.kube/config", "logs", "-n", "kube-system", pod); err != nil {
 			t.Fatalf("logs from %s fail before the change: %v", node, err)
 		}
+	}
+	probing(t, n)
+	var was map[string]any
+	if err := json.Unmarshal([]byte(before(t, n, "apiserver")), &was); err != nil {
+		t.Fatal(err)
 	}
 	since := time.Now()
 	setFlag(t, n, "kubelet-certificate-authority", "/etc/kubernetes/ssl/ca.crt")
@@ -120,6 +125,16 @@ func TestNaiveKubeletCertificateAuthority(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "x509") {
 			t.Errorf("exec on %s: %v; want an x509 error", node, err)
 		}
+	}
+	for _, what := range []string{"logs of ", "exec in "} {
+		snapshot, err := json.Marshal(was)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := call(t, n, "-components", "apiserver", "-before", string(snapshot), "take"); !strings.Contains(p.Error, what) || !strings.Contains(p.Error, "x509") {
+			t.Errorf("take: %.0f s: %q", p.Seconds, p.Error)
+		}
+		delete(was["pod"].(map[string]any), "logs") // which is asked first
 	}
 	if err := c.Ready(t.Context(), time.Time{}); err != nil {
 		t.Errorf("%s after the change: %v", time.Since(since), err)

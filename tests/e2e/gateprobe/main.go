@@ -48,7 +48,7 @@ func run(what string, components []string, before string, soak time.Duration) (r
 	defer tree.Close()
 	began := time.Now()
 	g, err := gate.New(gate.Options{
-		Root: "/", FS: tree, Detect: func() (node.Facts, error) { return detect(tree) },
+		Root: "/", FS: tree, Space: tree.Space, Detect: func() (node.Facts, error) { return detect(tree) },
 		Systemd: func(ctx context.Context) (*systemd.Manager, error) { return systemd.Open(ctx, tree) },
 		Log:     func(line string) { fmt.Fprintf(os.Stderr, "%6.1f %s\n", time.Since(began).Seconds(), line) },
 	})
