@@ -117,7 +117,11 @@ func (a *applier) restart(ctx context.Context, groups []fix.Group) error {
 	// One sum leaves to a component that is slow what the others did not need, where
 	// a time of its own would end it; and to arm again for each would be one more
 	// thing that can fail between two proofs.
-	disarm, err := a.deadMan(ctx, time.Duration(len(groups))*componentTime+failureTime)
+	// Where nothing is written it would find nothing to put back.
+	disarm, err := func(context.Context) error { return nil }, error(nil)
+	if slices.ContainsFunc(groups, fix.Group.Writes) {
+		disarm, err = a.deadMan(ctx, time.Duration(len(groups))*componentTime+failureTime)
+	}
 	if err != nil {
 		a.refuse(groups, "not without a dead-man switch: "+err.Error())
 		return fmt.Errorf("nothing was restarted: dead-man switch: %w", err)
@@ -179,9 +183,12 @@ func (a *applier) group(ctx context.Context, g fix.Group, take func(context.Cont
 		a.done = append(a.done, g)
 		return nil
 	}
-	a.mark(g, fix.Undone, err.Error())
+	a.failed(g, err.Error())
 	if take != nil && ctx.Err() == nil {
 		err = errors.Join(err, a.remember(g, err))
+	}
+	if !g.Writes() {
+		return fmt.Errorf("%w; %s", err, nothingBack)
 	}
 	if a.run.Groups() == before { // it changed nothing: the newest group is another
 		return fmt.Errorf("%w; its files were as planned already", err)
@@ -261,6 +268,9 @@ func components(groups []fix.Group) []string {
 func (a *applier) changes(g fix.Group) ([]txn.Change, error) {
 	var changes []txn.Change
 	for _, c := range g.Changes {
+		if c.Kind == fix.Restart {
+			continue
+		}
 		t := txn.Change{
 			Kind: txn.Kind(c.Kind), Path: c.Path, Content: c.After.Content, Mode: c.After.Mode,
 			UID: c.After.UID, GID: c.After.GID, Component: g.Component, Checks: c.Checks,
@@ -320,6 +330,18 @@ func (a *applier) recheck(ctx context.Context, g fix.Group) error {
 	}
 	a.in, a.sections = in, sections
 	return nil
+}
+
+// nothingBack is what a restart that fails leaves to a person.
+const nothingBack = "nothing was written, so that nothing can be put back"
+
+// failed marks a group that is not to stay. A restart cannot be taken back.
+func (a *applier) failed(g fix.Group, reason string) {
+	if g.Writes() {
+		a.mark(g, fix.Undone, reason)
+		return
+	}
+	a.mark(g, fix.Manual, reason+"; "+nothingBack)
 }
 
 func (a *applier) mark(g fix.Group, state fix.State, reason string) {

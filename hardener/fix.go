@@ -32,6 +32,9 @@ type FixOptions struct {
 	// UnknownFlags, when set, says which flags, by name without dashes, the
 	// program of a process does not know.
 	UnknownFlags func(pid int, names []string) ([]string, error)
+	// Pending, when set, says what a restart of a component would put into force of
+	// its configuration file, see fix.Input.
+	Pending func(component string) (map[string]string, error)
 	// Retry also makes changes that failed on this node before.
 	Retry bool
 	// Failed are the changes that failed on this node before.
@@ -122,8 +125,13 @@ func carryOut(ctx context.Context, in *inspection, sections []section, plan fix.
 		after.Run.Changes = append(after.Run.Changes, summaries([]fix.Group{g})...)
 	}
 	after.Run.State = "unchanged"
-	if len(a.done) > 0 {
+	wrote := run.Groups() > 0 // a restart alone leaves no run that could be taken back
+	switch {
+	case wrote:
 		after.Run.ID, after.Run.State = run.ID(), string(txn.Committed)
+	case len(a.done) > 0:
+		after.Run.State = restarted
+		a.notes = append(a.notes, "nothing was written, so that nothing of this can be rolled back: hardener rollback takes back an earlier run")
 	}
 	if failure != nil {
 		after.Run.State = "stopped"
@@ -132,7 +140,7 @@ func carryOut(ctx context.Context, in *inspection, sections []section, plan fix.
 	after.Run.Notes = append(after.Run.Notes, a.notes...)
 	before = withDecisions(before, plan.Decisions)
 	after = after.WithBefore(before)
-	if len(a.done) > 0 {
+	if wrote {
 		failure = errors.Join(failure, a.save(store, after))
 	}
 	return Fixed{Before: before, After: after}, failure
@@ -157,6 +165,9 @@ func (a *applier) end() error {
 	return fmt.Errorf("%w; what was made is proven and stays, and the next fix or rollback ends the run", err)
 }
 
+// restarted is the state of a run that wrote nothing.
+const restarted = "restarted"
+
 // applicable reports a group that this run carries out.
 func applicable(g fix.Group) bool { return g.Refused == "" && len(g.Changes) > 0 }
 
@@ -173,7 +184,8 @@ func (a *applier) save(store *txn.Store, r report.Report) error {
 func (a *applier) settle(decisions map[string]fix.Decision) {
 	for key, state := range a.outcome {
 		d, ok := decisions[key]
-		if !ok || d.State != fix.Planned {
+		over := state == fix.Undone || state == fix.Manual // of a process that has ended, the plan knows little
+		if !ok || d.State != fix.Planned && !over {
 			continue
 		}
 		d.State = state

@@ -66,6 +66,10 @@ type Options struct {
 	// fix need not restart anything. kube-bench's verdicts still go by it.
 	Picture bool
 
+	// Times says that the process table is the node's own and lives: when a
+	// process started tells which files it cannot have read.
+	Times bool
+
 	// FreeBytes lets the planner look beyond the tree, see fix.Input. It may be
 	// nil.
 	FreeBytes func(path string) (uint64, error)

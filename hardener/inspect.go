@@ -47,6 +47,11 @@ func look(o Options) (*inspection, error) {
 	if in.facts, err = node.Detect(o.FS, in.procs, in.users); err != nil {
 		return in, fmt.Errorf("detect layout: %w", err)
 	}
+	if o.Times {
+		if err := in.facts.FindUnread(o.FS, in.procs, time.Now()); err != nil {
+			return in, fmt.Errorf("detect layout: %w", err)
+		}
+	}
 	if o.Picture {
 		for name, component := range in.facts.Components {
 			component.Running, component.PID, component.Argv = false, 0, nil

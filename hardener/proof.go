@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +24,11 @@ func (a *applier) component(ctx context.Context, g fix.Group) error {
 	if err != nil {
 		a.mark(g, fix.Refused, "not now: "+err.Error())
 		return fmt.Errorf("%s: nothing of it was changed: %w", g.Component, err)
+	}
+	for _, c := range g.Changes {
+		if c.Kind == fix.Restart {
+			a.say(c.Diff)
+		}
 	}
 	a.say(g.Component + ": taking its new configuration")
 	began := time.Now()
@@ -63,7 +69,12 @@ func (a *applier) keep() error {
 // take its old files before the next one loses its own. The error is cause, with
 // what came of it.
 func (a *applier) takeAllBack(ctx context.Context, cause error) error {
-	names := strings.Join(components(a.done[a.kept.groups:]), ", ")
+	written := slices.DeleteFunc(slices.Clone(a.done[a.kept.groups:]), func(g fix.Group) bool { return !g.Writes() })
+	if len(written) == 0 {
+		a.revert(cause.Error())
+		return fmt.Errorf("%w; %s", cause, nothingBack)
+	}
+	names := strings.Join(components(written), ", ")
 	a.say(firstLine(cause) + "; putting the files of " + names + " back")
 	var errs []error
 	err := a.run.UndoUnkept(takeBack(ctx, a.gate, a.say, &errs))
@@ -79,7 +90,7 @@ func (a *applier) takeAllBack(ctx context.Context, cause error) error {
 // revert takes down that what is not kept is undone, or will be by a recovery.
 func (a *applier) revert(reason string) {
 	for _, g := range a.done[a.kept.groups:] {
-		a.mark(g, fix.Undone, reason)
+		a.failed(g, reason)
 	}
 	a.done, a.in, a.sections = a.done[:a.kept.groups], a.kept.in, a.kept.sections
 }

@@ -42,7 +42,7 @@ func runDetect(s streams, o detectOptions) error {
 		return err
 	}
 	defer tree.Close()
-	facts, err := hardener.Detect(hardener.Options{FS: tree, Picture: !tree.LiveProcesses()})
+	facts, err := hardener.Detect(hardener.Options{FS: tree, Picture: !tree.LiveProcesses(), Times: tree.LiveProcesses()})
 	if err != nil {
 		return err
 	}

@@ -96,6 +96,7 @@ func runFix(ctx context.Context, s streams, o fixOptions) (err error) {
 		}
 		defer func() { err = errors.Join(err, live.Close()) }()
 		f.Gate, f.DeadMan, f.UnknownFlags = live, live.deadMan, unknownFlags(o.procDir())
+		f.Pending = func(component string) (map[string]string, error) { return live.gates.Pending(ctx, component) }
 	}
 	if err := inject(&f); err != nil {
 		return err

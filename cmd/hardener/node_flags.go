@@ -126,6 +126,7 @@ func (f *checkFlags) options() (hardener.Options, *host.FS, error) {
 		Skip:              f.skip,
 		Raw:               f.raw,
 		Picture:           !tree.LiveProcesses(),
+		Times:             tree.LiveProcesses(),
 		FreeBytes:         free,
 		Program:           "hardener " + version,
 	}, tree, nil

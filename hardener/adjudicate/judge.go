@@ -47,8 +47,19 @@ type inquiry struct {
 // Without a rule truth stands. A verdict other than raw's always has a reason
 // and evidence. What fails in the audit, or has no component on this node,
 // never becomes PASS here; it can become INFO when it is not applicable.
+//
+// A PASS that a file stands for which the running process has not read is WARN.
 func (v *View) Judge(target string, c *profile.Check, raw, truth check.Result) Verdict {
 	x := &inquiry{View: v, target: target, check: c, raw: raw, truth: truth}
+	verdict := x.judge()
+	if unread, ok := x.unread(verdict); ok {
+		return unread
+	}
+	return verdict
+}
+
+func (x *inquiry) judge() Verdict {
+	v, target, c, truth := x.View, x.target, x.check, x.truth
 	if truth.State == check.Info || mandatory[target] == nil {
 		return x.settle(Verdict{State: truth.State})
 	}

@@ -46,6 +46,15 @@ func kubeletConf(text string) func(*fixture) {
 	return func(f *fixture) { f.file(kubeletYAML, "kind: KubeletConfiguration\n"+text, 0o600) }
 }
 
+// unread has the kubelet running, without having read a file.
+func unread(file string) func(*fixture) {
+	return func(f *fixture) {
+		c := f.facts.Components[node.Kubelet]
+		c.Running, c.PID, c.Unread = true, 7, []string{file}
+		f.facts.Components[node.Kubelet] = c
+	}
+}
+
 // authn gives the API server an AuthenticationConfiguration.
 func authn(text string) func(*fixture) {
 	return func(f *fixture) {
@@ -232,6 +241,13 @@ func TestKubeletRules(t *testing.T) {
 		{"anonymous: on", kubeletConf("authentication: {anonymous: {enabled: true}}\n"), anonymous, check.Fail, check.Fail, check.Fail, ""},
 		{"anonymous: without a file the default is on", flagsOnly, anonymous, check.Fail, check.Fail, check.Fail, ""},
 		{"read-only port: default of the file", same, readOnly, check.Pass, check.Pass, check.Pass, ""},
+		{"read-only port: file not read", unread(kubeletYAML), readOnly, check.Pass, check.Pass, check.Warn, "has not read the file"},
+		{"read-only port: another file not read", unread("/etc/kubernetes/kubelet.env"), readOnly, check.Pass, check.Pass, check.Pass, ""},
+		{"read-only port: file not read, a flag decides", func(f *fixture) {
+			f.args(node.Kubelet, "--read-only-port=0")
+			unread(kubeletYAML)(f)
+		}, readOnly, check.Pass, check.Pass, check.Pass, ""},
+		{"read-only port: file not read and wrong", unread(kubeletYAML), readOnly, check.Warn, check.Warn, check.Warn, ""},
 		{"read-only port: default of the flag", flagsOnly, readOnly, check.Pass, check.Pass, check.Warn, "10255"},
 		{"idle: zero with a unit", args(node.Kubelet, "--streaming-connection-idle-timeout=0s"), idle, check.Pass, check.Pass, check.Warn, "zero"},
 		{"idle: five minutes", args(node.Kubelet, "--streaming-connection-idle-timeout=5m"), idle, check.Pass, check.Pass, check.Pass, ""},

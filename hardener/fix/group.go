@@ -34,6 +34,9 @@ func (p *planner) group() {
 		add(e.component, p.newChange(path, e, p.checks(e, false)), p.risk(e))
 	}
 	for _, component := range groupOrder {
+		if c, ok := p.restarts[component]; ok {
+			add(component, c, p.unread[component].risk)
+		}
 		if g := groups[component]; g != nil {
 			g.Refused = p.refused(*g)
 			p.plan.Groups = append(p.plan.Groups, *g)
@@ -46,11 +49,16 @@ func (p *planner) refused(g Group) string {
 	if p.live(g.Component) && !p.in.Gated {
 		return refusedReason
 	}
-	why, failed := p.in.Failed[g.Digest()]
-	if !failed {
+	why := p.blocked[g.Component]
+	if failed, ok := p.in.Failed[g.Digest()]; ok && why == "" {
+		why = "it was tried on this node and taken back (" + failed + "): it is tried again when what it rests on has changed, or with --retry"
+		if !g.Writes() {
+			why = "the restart was tried on this node and failed (" + failed + "): it is tried again when what it rests on has changed, or with --retry"
+		}
+	}
+	if why == "" {
 		return ""
 	}
-	why = "it was tried on this node and taken back (" + why + "): it is tried again when what it rests on has changed, or with --retry"
 	for _, c := range g.Changes {
 		for _, key := range c.Checks {
 			if d, ok := p.plan.Decisions[key]; ok && d.State == Planned {

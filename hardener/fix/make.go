@@ -23,6 +23,10 @@ type planner struct {
 	rules []rule
 	ws    *workspace
 	plan  Plan
+
+	unread   map[string]*unread // by component
+	restarts map[string]Change  // of components that have not read their files
+	blocked  map[string]string  // why a component must not be restarted
 }
 
 // Make decides about every finding and collects the changes. It reads the node
@@ -38,7 +42,8 @@ func Make(in Input) (Plan, error) {
 	if riskRank(in.MaxRisk) < 0 {
 		return Plan{}, fmt.Errorf("fix: unknown risk %q", in.MaxRisk)
 	}
-	p := &planner{in: in, rules: allRules(), ws: &workspace{fsys: in.FS, edits: map[string]edit{}, known: newMemory()}, plan: Plan{Decisions: map[string]Decision{}}}
+	p := &planner{in: in, rules: allRules(), ws: &workspace{fsys: in.FS, edits: map[string]edit{}, known: newMemory()}, plan: Plan{Decisions: map[string]Decision{}},
+		unread: map[string]*unread{}, restarts: map[string]Change{}, blocked: map[string]string{}}
 	for _, f := range in.Findings {
 		if f.Check == nil {
 			return Plan{}, fmt.Errorf("fix: finding without a check in %s", f.Target)
@@ -53,6 +58,7 @@ func Make(in Input) (Plan, error) {
 		}
 	}
 	p.unitePlugins()
+	p.settleUnread()
 	p.group()
 	return p.plan, nil
 }
@@ -214,13 +220,6 @@ func (p *planner) keep(f Finding, d Decision, tx *workspace, running bool) Decis
 }
 
 const refusedReason = "the component runs on this node, which cannot be restarted and proven from here: the change is shown, not made"
-
-func unchangedReason(at place, comp node.Component) string {
-	if comp.Running {
-		return at.file() + " already says so: the running process has not read it, a restart would"
-	}
-	return at.file() + " already says so"
-}
 
 func joinReason(parts ...string) string {
 	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), ": ")

@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/check"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
@@ -69,6 +70,11 @@ type Input struct {
 	// dashes, a component's own program on this node does not know, before they
 	// are written; an error keeps them from being written.
 	UnknownFlags func(component string, names []string) ([]string, error)
+	// Pending, when set, is asked how the configuration of a running component
+	// differs from its configuration file: in words, by the dotted path of the field.
+	// An error says why that cannot be told. Without it nothing is said about what
+	// is not in force.
+	Pending func(component string) (map[string]string, error)
 	// FreeBytes, when set, is asked for the room in bytes that is free on the
 	// file system of an existing directory, given as an absolute path.
 	FreeBytes func(path string) (uint64, error)
@@ -87,6 +93,12 @@ type Group struct {
 	Risk      Risk
 	Changes   []Change
 	Refused   string // why the group is shown but must not be applied; empty when it may be
+}
+
+// Writes reports whether a group changes anything on disk. One that does not only
+// restarts its component, and nothing of it can be put back.
+func (g Group) Writes() bool {
+	return slices.ContainsFunc(g.Changes, func(c Change) bool { return c.Kind != Restart })
 }
 
 // Digest identifies what a group changes and what that rests on: two groups with
@@ -117,6 +129,10 @@ const (
 	Write  ChangeKind = "write" // replace or create a file
 	Meta   ChangeKind = "meta"  // mode and owner only
 	MkdirK ChangeKind = "mkdir" // create a directory
+
+	// Restart writes nothing: the component restarts, because its process has not
+	// read Path. Before and After are the same, and Diff says it in words.
+	Restart ChangeKind = "restart"
 )
 
 // Change is one change to one path.

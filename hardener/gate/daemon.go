@@ -33,17 +33,15 @@ func (d *daemon) not(u systemd.Unit) error {
 	return fmt.Errorf("%s is %s (%s) %s", d.unit, u.ActiveState, u.SubState, cmp.Or(u.Failure(), "and has not failed"))
 }
 
-// restart makes systemd read the unit again if its files have changed, and
-// restarts it. That a Type=simple unit was started proves nothing: prove does.
+// restart makes systemd read its units again, and restarts this one. Whether it
+// has to read them is not asked (NeedDaemonReload): it has been seen to miss the
+// first drop-in of a unit. That a Type=simple unit was started proves nothing:
+// prove does.
 func (d *daemon) restart(ctx context.Context) error {
-	u, err := d.manager.Unit(ctx, d.unit)
-	if err == nil && u.NeedDaemonReload {
-		err = d.manager.Reload(ctx)
+	if err := d.manager.Reload(ctx); err != nil {
+		return err
 	}
-	if err == nil {
-		err = d.manager.Restart(ctx, d.unit)
-	}
-	return err
+	return d.manager.Restart(ctx, d.unit)
 }
 
 // looking is a proof of a daemon that goes on: it follows the main process.

@@ -1,6 +1,9 @@
 package node
 
-import "path"
+import (
+	"path"
+	"time"
+)
 
 // Component names, as kube-bench's config.yaml has them.
 const (
@@ -94,8 +97,10 @@ type Component struct {
 	CAFile     string            `json:"ca_file,omitempty"`  // --client-ca-file, --trusted-ca-file or clientCAFile
 	DataDir    string            `json:"data_dir,omitempty"` // etcd
 	Image      string            `json:"image,omitempty"`
-	User       string            `json:"user,omitempty"` // the unit's User=, root when unset
-	Mounts     []Mount           `json:"-"`              // what a static pod sees of the host
+	User       string            `json:"user,omitempty"`   // the unit's User=, root when unset
+	Mounts     []Mount           `json:"-"`                // what a static pod sees of the host
+	Started    time.Time         `json:"-"`                // of the process; zero when not known, see FindUnread
+	Unread     []string          `json:"unread,omitempty"` // files of those above that were written after the process started
 }
 
 // Flags are the argv that counts: of the process when it runs, else what is

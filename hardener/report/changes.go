@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/check"
@@ -183,6 +184,8 @@ func nextStep(r Report) string {
 		}
 	}
 	switch {
+	case r.Run.Command == "fix" && r.Run.DryRun && len(r.Run.Changes) > 0 && !slices.ContainsFunc(r.Run.Changes, func(c ChangeSummary) bool { return c.Kind != fix.Restart }):
+		return "hardener fix restarts what has not read its files; nothing is written, so that there is nothing to roll back."
 	case r.Run.Command == "fix" && r.Run.DryRun && len(r.Run.Changes) > 0:
 		return "hardener fix makes these changes; without --dry-run each can be undone with hardener rollback."
 	case r.Run.Command == "fix" && !r.Run.DryRun && r.Run.ID != "" && len(r.Run.Changes) > 0:
