@@ -8,6 +8,9 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
 )
 
@@ -89,7 +92,10 @@ func (t *taking) wait(ctx context.Context) error {
 		if t.c.id != of || failed > reached {
 			reached, since, of = failed, now, t.c.id
 		}
-		if line := fmt.Sprintf("%s: %v", stages[failed].name, err); line != told {
+		// A request that is cut short says nothing: the runtime may know of the end of
+		// ctx before this process does.
+		cut := status.Code(err) == codes.Canceled
+		if line := fmt.Sprintf("%s: %v", stages[failed].name, err); line != told && !cut {
 			told = line
 			t.log("%s: %s", t.p.component, line)
 		}
@@ -111,7 +117,7 @@ func (t *taking) wait(ctx context.Context) error {
 			return fmt.Errorf("%s: not within %s: %w", s.name, now.Sub(since).Round(time.Second), err)
 		}
 		if ended := sleep(ctx, t.Limits.Poll); ended != nil {
-			return fmt.Errorf("%w: last seen: %w", ended, err)
+			return fmt.Errorf("%w: last seen: %s", ended, cmp.Or(told, "nothing"))
 		}
 	}
 }

@@ -125,7 +125,19 @@ func (t trial) fileState(ctx context.Context, known states) (string, error) {
 }
 
 // nothingLeft is nil when no run is unfinished and no dead-man switch is armed.
+//
+// Before the switch is armed a run changes modes and owners only. When it dies
+// there, nobody is left to end it but the next command, of whatever kind, which
+// takes away what there is of a switch too; that is done here. A node that has
+// booted has to do it alone as soon as the link is there that boots the switch.
 func (t trial) nothingLeft(ctx context.Context) error {
+	armed := "test -L /etc/systemd/system/multi-user.target.wants/kubespray-hardener-boot.service"
+	if t.name == killed.name {
+		armed = "systemctl -q is-active kubespray-hardener-recover-a.timer kubespray-hardener-recover-b.timer"
+	}
+	if out, err := t.node.Run(ctx, "sh", "-c", armed+" || hardener recover"); err != nil {
+		return fmt.Errorf("the next command does not end the run: %w: %s", err, out)
+	}
 	out, err := t.node.Run(ctx, "hardener", "rollback", "--list", "--output=json")
 	if err != nil {
 		return err
