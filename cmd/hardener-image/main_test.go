@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
+	"log"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -83,7 +85,7 @@ func TestSaveAndPush(t *testing.T) {
 		t.Errorf("bill of materials: %v", err)
 	}
 
-	registry := httptest.NewServer(registry.New(registry.WithReferrersSupport(true)))
+	registry := httptest.NewServer(registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0))))
 	defer registry.Close()
 	ref := strings.TrimPrefix(registry.URL, "http://") + "/hardener:t"
 	if code, out, errs := invoke(t, "push", ref, "--output", "digest"); code != exitOK || out != saved.Digest+"\n" {
