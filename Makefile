@@ -1,4 +1,4 @@
-# The contract: build, demo, test, parity, bench (see README.md). Every target
+# The contract: build, demo, test, image, parity, bench (see README.md). Every target
 # needs only Go, make and git; kube-bench's profiles come from its Go module.
 
 GO      ?= go
@@ -9,10 +9,14 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 # have a loop of links, on which both programs give up.
 NODES ?= 32
 
-.PHONY: build profiles demo test lab lab-down e2e e2e-ha faults bench-policies parity bench fuzz lint clean
+.PHONY: build image profiles demo test lab lab-down e2e e2e-ha faults bench-policies parity bench fuzz lint clean
 
 build: profiles
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/hardener ./cmd/hardener
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/hardener ./cmd/hardener-image
+
+# The container image as an archive for ctr images import, and its digest.
+image: build
+	bin/hardener-image save bin/hardener-image.tar
 
 # The embedded profiles: copied out of kube-bench's module, verified by
 # go.sum, into profiles/cfg (ignored by git). Does nothing when up to date.
@@ -83,7 +87,7 @@ fuzz: profiles
 	  done; done
 
 lint: profiles
-	@test -z "$$(gofmt -l cmd hardener profiles tests)" || { gofmt -l cmd hardener profiles tests; echo 'lint: run gofmt -w on these files' >&2; exit 1; }
+	@test -z "$$(gofmt -l cmd hardener images profiles tests)" || { gofmt -l cmd hardener images profiles tests; echo 'lint: run gofmt -w on these files' >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags e2e ./tests/...
 	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo 'lint: golangci-lint is not installed; ran gofmt and go vet'; fi

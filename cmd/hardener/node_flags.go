@@ -21,6 +21,10 @@ import (
 	"github.com/kubespray-hardener/kubespray-hardener/profiles"
 )
 
+// rootVariable is the default of --root. The image sets it, so that a container
+// with the host mounted takes the host for the node, not itself.
+const rootVariable = "HARDENER_ROOT"
+
 // hostFlags say where the node is.
 type hostFlags struct {
 	root string
@@ -28,7 +32,11 @@ type hostFlags struct {
 }
 
 func (f *hostFlags) add(flags *pflag.FlagSet) {
-	flags.StringVar(&f.root, "root", "/", "root of the node's file tree; /host in the image")
+	root := os.Getenv(rootVariable)
+	if root == "" {
+		root = "/"
+	}
+	flags.StringVar(&f.root, "root", root, "root of the node's file tree; in the image $"+rootVariable+" is /host")
 	flags.StringVar(&f.proc, "proc", "", "the node's proc file system (default ROOT/proc)")
 }
 

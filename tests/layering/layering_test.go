@@ -8,6 +8,7 @@ import (
 	"go/token"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -26,6 +27,11 @@ const (
 var mayImport = map[string][]string{
 	"profiles":          {},
 	"profiles/generate": {},
+
+	// The image is made from compiled programs, whatever is in them.
+	"images":             {},
+	"images/source":      {},
+	"cmd/hardener-image": {"images", "images/source"},
 
 	"hardener/profile":    {},
 	"hardener/check":      {"hardener/profile"},
@@ -59,7 +65,7 @@ var restricted = []struct {
 	only   []string
 	reason string
 }{
-	{"os/exec", []string{"profiles/generate"}, "a run forks nothing: audits run in process, restarts go over D-Bus"},
+	{"os/exec", []string{"profiles/generate", "images/source"}, "a run forks nothing: audits run in process, restarts go over D-Bus"},
 	{"k8s.io/client-go/util/jsonpath", []string{"hardener/check", "hardener/kubectl"}, "path items are judged by the very code that kube-bench uses"},
 	{"k8s.io/client-go/", []string{"hardener/gate", "hardener/kubectl", "cmd/hardener"}, "only cluster-facing packages talk to the API server"},
 	{"k8s.io/cri-api/", []string{"hardener/gate"}, "gates ask the container runtime, and change nothing there"},
@@ -90,6 +96,7 @@ var mayWrite = map[string]string{
 	"hardener/sample":   "unpacks the sample node into a folder of its own",
 	"cmd/hardener":      "writes --output-file and the demo's folder",
 	"profiles/generate": "copies the profiles at build time",
+	"images/source":     "compiles into a folder of its own",
 }
 
 // readingSyscalls are the system calls of packages unix and syscall that change
@@ -129,6 +136,26 @@ func TestImports(t *testing.T) {
 					}
 					break // the first rule that fits decides
 				}
+			}
+		}
+	}
+}
+
+// TestProgramWithoutRegistry wants the program that runs on nodes to link
+// nothing of what makes and pushes its image, through whatever package.
+func TestProgramWithoutRegistry(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", module+"/cmd/hardener").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	deps := strings.Fields(string(out))
+	if !slices.Contains(deps, module+"/hardener") {
+		t.Fatalf("go list names %d packages, and hardener is not among them", len(deps))
+	}
+	for _, dep := range deps {
+		for _, forbidden := range []string{"github.com/google/go-containerregistry/", "github.com/docker/", "github.com/CycloneDX/", module + "/images"} {
+			if strings.HasPrefix(dep, forbidden) {
+				t.Errorf("cmd/hardener links %s: images are no business of a node", dep)
 			}
 		}
 	}

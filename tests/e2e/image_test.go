@@ -1,0 +1,140 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kubespray-hardener/kubespray-hardener/tests/lab"
+)
+
+// The archive that hardener-image saves is imported into a node's containerd, as
+// on a site without a registry; a pod that pins the digest runs from it and takes
+// the mounted host for the node.
+func TestImageImport(t *testing.T) {
+	c := lab.Need(t, lab.Small)
+	cp, worker := c.Node("cp1"), c.Node("worker1")
+	const repository, tag = "registry.invalid/team/hardener", "e2e" // .invalid answers nobody (RFC 2606)
+	dir := t.TempDir()
+	archive := filepath.Join(dir, "image.tar")
+	save := exec.CommandContext(t.Context(), "go", "run", "./cmd/hardener-image", "save", archive, "--name", repository, "--tag", tag, "--output", "json")
+	save.Dir = "../.."
+	save.Stderr = os.Stderr
+	out, err := save.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var saved struct{ Digest, Name, Version string }
+	if err := json.Unmarshal(out, &saved); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	byTag, byDigest := repository+":"+tag, repository+"@"+saved.Digest
+	t.Cleanup(func() {
+		worker.Run(context.Background(), "ctr", "-n", "k8s.io", "images", "rm", "--sync", byTag, byDigest)
+	})
+	if _, err := worker.Feed(t.Context(), file, "ctr", "-n", "k8s.io", "images", "import", "-"); err != nil {
+		t.Fatal(err)
+	}
+	list := must(t, worker, "ctr", "-n", "k8s.io", "images", "ls")
+	for _, name := range []string{byTag, byDigest} {
+		found := false
+		for line := range strings.Lines(list) {
+			words := strings.Fields(line)
+			found = found || len(words) > 2 && words[0] == name && words[2] == saved.Digest
+		}
+		if !found {
+			t.Errorf("containerd has no %s with the digest that was printed:\n%s", name, list)
+		}
+	}
+
+	t.Run("container", func(t *testing.T) {
+		version := strings.TrimSpace(must(t, worker, "ctr", "-n", "k8s.io", "run", "--rm", byTag, "hardener-version", "/hardener", "--version"))
+		if version != "hardener "+saved.Version {
+			t.Errorf("it says %q, want version %s", version, saved.Version)
+		}
+	})
+
+	t.Run("pod", func(t *testing.T) {
+		const name = "hardener-image"
+		if err := c.Apply(t.Context(), fmt.Appendf(nil, pod, name, byDigest)); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { cp.Run(context.Background(), "kubectl", "delete", "pod", name, "--now") })
+		var phase string
+		until(t, 3*time.Minute, "the pod has ended", func() (bool, string) {
+			phase = strings.TrimSpace(must(t, cp, "kubectl", "get", "pod", name, "-o", "jsonpath={.status.phase}"))
+			if phase == "Succeeded" || phase == "Failed" {
+				return true, phase
+			}
+			return false, phase + "\n" + must(t, cp, "kubectl", "describe", "pod", name)
+		})
+		log := must(t, cp, "kubectl", "logs", name)
+		if phase != "Succeeded" {
+			t.Fatalf("%s: %s", phase, log)
+		}
+		var inside struct {
+			NodeName string `json:"node_name"`
+		}
+		if err := json.Unmarshal([]byte(log), &inside); err != nil {
+			t.Fatalf("%v: %s", err, log)
+		}
+		install(t, worker)
+		outside := must(t, worker, "hardener", "detect", "--output", "json")
+		if inside.NodeName != "worker1" {
+			t.Errorf("the pod sees node %q, want worker1: %s", inside.NodeName, log)
+		}
+		if a, b := running(t, []byte(log)), running(t, []byte(outside)); !bytes.Equal(a, b) {
+			t.Errorf("the pod sees other components than the host: %s, want %s", a, b)
+		}
+	})
+}
+
+// running is which components a detection found, and where.
+func running(t *testing.T, detected []byte) []byte {
+	t.Helper()
+	var facts struct{ Components map[string]map[string]any }
+	if err := json.Unmarshal(detected, &facts); err != nil {
+		t.Fatalf("%v: %s", err, detected)
+	}
+	if len(facts.Components) == 0 {
+		t.Errorf("no components: %s", detected)
+	}
+	out, err := json.Marshal(facts.Components)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// pod is what it takes to look at a node.
+const pod = `apiVersion: v1
+kind: Pod
+metadata: {name: %s, namespace: default}
+spec:
+  nodeName: worker1
+  restartPolicy: Never
+  hostPID: true
+  tolerations: [{operator: Exists}]
+  containers:
+  - name: hardener
+    image: %s
+    imagePullPolicy: Never
+    args: [detect, --output, json]
+    securityContext: {privileged: true, readOnlyRootFilesystem: true}
+    volumeMounts: [{name: host, mountPath: /host, readOnly: true}]
+  volumes: [{name: host, hostPath: {path: /, type: Directory}}]
+`
