@@ -176,39 +176,37 @@ func cmdNewline(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(filepath.Join(ts.MkAbs(args[0]), "two\nlines.key"), []byte("x"), 0o644))
 }
 
+// newestJournal is the journal of a tree's newest run, which RUN names from then on.
+func newestJournal(ts *testscript.TestScript, tree string) (journal string, data []byte) {
+	runs, err := filepath.Glob(filepath.Join(ts.MkAbs(tree), "var/lib/kubespray-hardener/runs/*"))
+	ts.Check(err)
+	if len(runs) == 0 {
+		ts.Fatalf("%s has no runs", tree)
+	}
+	journal = filepath.Join(runs[len(runs)-1], "journal")
+	data, err = os.ReadFile(journal)
+	ts.Check(err)
+	ts.Setenv("RUN", filepath.Base(runs[len(runs)-1]))
+	return journal, data
+}
+
 // cmdDamage puts something before the last record of the newest run's journal,
 // which no crash does.
 func cmdDamage(ts *testscript.TestScript, _ bool, args []string) {
-	runs, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "var/lib/kubespray-hardener/runs/*"))
-	ts.Check(err)
-	if len(runs) == 0 {
-		ts.Fatalf("%s has no runs", args[0])
-	}
-	journal := filepath.Join(runs[len(runs)-1], "journal")
-	data, err := os.ReadFile(journal)
-	ts.Check(err)
+	journal, data := newestJournal(ts, args[0])
 	last := strings.LastIndex(strings.TrimSuffix(string(data), "\n"), "\n") + 1
 	ts.Check(os.WriteFile(journal, []byte(string(data[:last])+"rot"+string(data[last:])), 0o600))
-	ts.Setenv("RUN", filepath.Base(runs[len(runs)-1]))
 }
 
 // cmdUnprove takes the records that keep and end a run out of the newest run's
 // journal, as if its process had died.
 func cmdUnprove(ts *testscript.TestScript, _ bool, args []string) {
-	runs, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "var/lib/kubespray-hardener/runs/*"))
-	ts.Check(err)
-	if len(runs) == 0 {
-		ts.Fatalf("%s has no runs", args[0])
-	}
-	journal := filepath.Join(runs[len(runs)-1], "journal")
-	data, err := os.ReadFile(journal)
-	ts.Check(err)
+	journal, data := newestJournal(ts, args[0])
 	keep := strings.Index(string(data), `"type":"keep"`)
 	if keep < 0 {
 		ts.Fatalf("%s keeps nothing", journal)
 	}
 	ts.Check(os.WriteFile(journal, data[:strings.LastIndex(string(data[:keep]), "\n")+1], 0o600))
-	ts.Setenv("RUN", filepath.Base(runs[len(runs)-1]))
 }
 
 func cmdDamageBackup(ts *testscript.TestScript, _ bool, args []string) {

@@ -49,7 +49,7 @@ var (
 	}}
 )
 
-// others are what else goes wrong, and what a fix cannot outlive unharmed twice.
+// others are what else goes wrong.
 var others = []fault{
 	{name: "unknown flag", inject: "unknown-flag", fails: true},
 	{name: "disk full", strike: func(_ context.Context, n *machine.Node) (func(context.Context) error, error) {
