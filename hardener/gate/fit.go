@@ -135,7 +135,7 @@ func (f *fitness) settled(ctx context.Context, component string) error {
 // kubeletReachesAPI asks for this node with the kubelet's own credentials at the
 // kubelet's own server. A kubelet that has not heard from an API server since it
 // began deletes no pod, so that an old static pod would keep its port
-// (pkg/kubelet/kubelet.go, sourcesReady).
+// (pkg/kubelet/kubelet.go, sourcesReady). The answer also tells how the node is.
 func (f *fitness) kubeletReachesAPI(ctx context.Context) error {
 	a, err := f.own(f.at.facts)
 	if err != nil {
@@ -147,6 +147,13 @@ func (f *fitness) kubeletReachesAPI(ctx context.Context) error {
 	}
 	if ready, why := n.ready(); !ready {
 		return fmt.Errorf("node %s is not ready: %s", n.Metadata.Name, why)
+	}
+	// Short of disk, a kubelet deletes every container that does not run and then
+	// every image that no container has, beyond what diskFree asks for: what
+	// restarts in that moment does not come back without a registry
+	// (pkg/kubelet/eviction/helpers.go, buildSignalToNodeReclaimFuncs).
+	if c, ok := conditionOf(n.Status.Conditions, "DiskPressure"); ok && c.Status == "True" {
+		return fmt.Errorf("node %s is short of disk, and its kubelet deletes images that nothing runs from: %s", n.Metadata.Name, short(c.Message))
 	}
 	return nil
 }

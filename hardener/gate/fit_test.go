@@ -85,6 +85,8 @@ func TestCluster(t *testing.T) {
 
 	w.bodies["/api/v1/nodes"] = `{"items":[{"metadata":{"name":"cp1"}},{"metadata":{"name":"w1"},"status":{"conditions":[{"type":"Ready","status":"Unknown","message":"Kubelet stopped posting"}]}}]}`
 	wants(t, f.otherNodesReady(t.Context()), "node w1 is not ready: Kubelet stopped posting")
+	w.bodies["/api/v1/nodes/cp1"] = `{"metadata":{"name":"cp1"},"status":{"conditions":[{"type":"DiskPressure","status":"True","message":"kubelet has disk pressure"},{"type":"Ready","status":"True"}]}}`
+	wants(t, f.kubeletReachesAPI(t.Context()), "node cp1 is short of disk", "kubelet has disk pressure")
 	w.bodies["/api/v1/nodes/cp1"] = `{"metadata":{"name":"cp1"}}`
 	wants(t, f.kubeletReachesAPI(t.Context()), "node cp1 is not ready")
 	w.answers["/api/v1/nodes/cp1"] = http.StatusForbidden

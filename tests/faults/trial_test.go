@@ -189,7 +189,18 @@ func (t trial) run(ctx context.Context, known states) (outcome, error) {
 		}
 		time.Sleep(time.Second)
 	}
-	return o, fmt.Errorf("not whole within %s of the end of the fault: %w; the fix said: %s", settleLimit, err, o.said)
+	return o, fmt.Errorf("not whole within %s of the end of the fault: %w; the fix said: %s\n%s", settleLimit, err, o.said, t.evidence(ctx))
+}
+
+// evidence is what the node itself says about why it is not whole.
+func (t trial) evidence(ctx context.Context) string {
+	const ask = `ctr -n k8s.io containers list; ctr -n k8s.io images list -q | grep -v ^sha256; df -h /
+journalctl --no-pager -n 2000 -u kubelet | grep -E '^[^ ]+ [^ ]+ [^ ]+ [^ ]+ kubelet[^ ]+ [EF]|emoving image|Error' | tail -n 25 | cut -c -600`
+	out, err := t.node.Run(ctx, "sh", "-c", ask)
+	if err != nil {
+		return err.Error()
+	}
+	return out
 }
 
 // atMoment strikes when the fix is there, and returns what ends the fault.
