@@ -67,32 +67,6 @@ func Connect(config *rest.Config) (*API, error) {
 // Calls is how many requests have been made.
 func (a *API) Calls() int64 { return a.calls.Load() }
 
-// at is the API server at an address ("10.0.0.1:6443") of its own, with the same
-// credentials. The name in its certificate must still be the one that the
-// kubeconfig goes by.
-func (a *API) at(address string) (*API, error) {
-	config := rest.CopyConfig(a.config)
-	u, err := url.Parse(a.base)
-	if err != nil {
-		return nil, err
-	}
-	if u.Scheme == "https" && config.ServerName == "" {
-		config.ServerName = u.Hostname()
-	}
-	u.Host, u.Path = address, ""
-	config.Host = u.String()
-	config.Proxy = nil
-	// rest keeps transports by their config: a dialler of its own gives a
-	// connection of its own, as a kept one may lead to a server that is ending.
-	config.Dial = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
-	one, err := Connect(config)
-	if err != nil {
-		return nil, err
-	}
-	one.Patience = 0
-	return one, nil
-}
-
 // statusError is a metav1.Status that the API server answered with.
 type statusError struct {
 	code   int
@@ -136,7 +110,7 @@ func passing(err error) bool {
 }
 
 // once makes one request. body may be bytes or anything with a JSON form; into,
-// when not nil, takes the JSON of the answer.
+// when not nil, takes the JSON of the answer, or as *[]byte its text.
 func (a *API) once(ctx context.Context, method, path, media string, body, into any) error {
 	var payload io.Reader
 	switch b := body.(type) {
@@ -154,7 +128,7 @@ func (a *API) once(ctx context.Context, method, path, media string, body, into a
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Accept", jsonType)
+	req.Header.Set("Accept", accept(into))
 	if body != nil {
 		req.Header.Set("Content-Type", media)
 	}
@@ -175,6 +149,10 @@ func (a *API) once(ctx context.Context, method, path, media string, body, into a
 		}
 		return s
 	}
+	if text, ok := into.(*[]byte); ok {
+		*text = data
+		return nil
+	}
 	if into == nil {
 		return nil
 	}
@@ -182,6 +160,19 @@ func (a *API) once(ctx context.Context, method, path, media string, body, into a
 		return fmt.Errorf("%s %s: answer of the API server: %w", method, path, err)
 	}
 	return nil
+}
+
+// accept asks for no more of objects than into can hold.
+func accept(into any) string {
+	switch into.(type) {
+	case *metav1.PartialObjectMetadata:
+		return "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+	case *metav1.PartialObjectMetadataList:
+		return "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+	case *[]byte:
+		return "*/*"
+	}
+	return jsonType
 }
 
 // do is once, repeated while the server is away and patience lasts. A request

@@ -84,7 +84,7 @@ func Start(t *testing.T) *Server {
 		return exec.Command(filepath.Join(kube, "kube-apiserver"), "--etcd-servers="+client, "--bind-address="+ip, "--advertise-address="+ip,
 			"--secure-port="+ports[2], "--cert-dir="+dir, "--token-auth-file="+tokens, "--authorization-mode=RBAC",
 			"--service-account-key-file="+key, "--service-account-signing-key-file="+key, "--service-account-issuer=https://test",
-			"--service-cluster-ip-range=10.233.0.0/24", "--enable-priority-and-fairness=false", "--watch-cache=false")
+			"--service-cluster-ip-range=10.233.0.0/24", "--allow-privileged", "--enable-priority-and-fairness=false", "--watch-cache=false")
 	}
 	s.server = run(t, "kube-apiserver", s.start)
 	s.WaitReady()
@@ -182,7 +182,7 @@ func run(t *testing.T, name string, command func() *exec.Cmd) *exec.Cmd {
 		if t.Failed() {
 			text, _ := os.ReadFile(log.Name())
 			lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-			t.Logf("%s:\n%s", name, strings.Join(lines[max(0, len(lines)-15):], "\n"))
+			t.Logf("the last lines of %s:\n%s", name, strings.Join(lines[max(0, len(lines)-15):], "\n"))
 		}
 		log.Close()
 	})
