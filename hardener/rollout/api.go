@@ -42,6 +42,7 @@ type API struct {
 	Patience time.Duration
 
 	calls atomic.Int64
+	away  atomic.Int64 // when the server last did not answer, in nanoseconds since 1970
 }
 
 // Connect makes a client. Nothing is asked yet.
@@ -107,6 +108,16 @@ func passing(err error) bool {
 	}
 	var network *url.Error
 	return errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// wakingTime is how long an API server that has just started may know nobody's
+// rights: it answers before it has read all roles.
+const wakingTime = 30 * time.Second
+
+// waking tells whether a refusal may come from a server that has just started.
+func (a *API) waking(err error) bool {
+	c := code(err)
+	return (c == http.StatusForbidden || c == http.StatusUnauthorized) && time.Since(time.Unix(0, a.away.Load())) < wakingTime
 }
 
 // once makes one request. body may be bytes or anything with a JSON form; into,
@@ -182,7 +193,12 @@ func (a *API) do(ctx context.Context, method, path, media string, body, into any
 	begin := time.Now()
 	for wait := 500 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := a.once(ctx, method, path, media, body, into)
-		if err == nil || ctx.Err() != nil || !passing(err) {
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		if passing(err) {
+			a.away.Store(time.Now().UnixNano())
+		} else if !a.waking(err) {
 			return err
 		}
 		if time.Since(begin)+wait > a.Patience {

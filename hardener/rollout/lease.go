@@ -188,7 +188,7 @@ func (l *Lease) keep(ctx context.Context) {
 		case errors.Is(err, ErrLeaseLost):
 			l.cancel(err)
 			return
-		case notFound(err) || forbidden(err):
+		case notFound(err):
 			l.cancel(fmt.Errorf("%w: %w", ErrLeaseLost, err))
 			return
 		case time.Since(renewed) > l.hold.Lasts:

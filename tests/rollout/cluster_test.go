@@ -190,7 +190,7 @@ func (c *cluster) job(ctx context.Context, job batchv1.Job) {
 	if p.silent != "" {
 		failed = true
 		c.podStatus(podName(job), map[string]any{"terminated": map[string]any{"exitCode": 137, "message": p.silent}})
-	} else if err := c.deliver(job, p.outcome); err != nil {
+	} else if err := c.deliver(ctx, job, p.outcome); err != nil && ctx.Err() == nil {
 		c.t.Errorf("%s: %v", node, err)
 	}
 	now := time.Now().UTC().Format(time.RFC3339)
@@ -209,14 +209,14 @@ func podName(job batchv1.Job) string { return job.Name + "-" + string(job.UID[:5
 
 // deliver writes an outcome with the rights of the Job's account, to where the
 // Job's arguments say.
-func (c *cluster) deliver(job batchv1.Job, o rollout.Outcome) error {
+func (c *cluster) deliver(ctx context.Context, job batchv1.Job, o rollout.Outcome) error {
 	pod := job.Spec.Template.Spec
 	args := pod.Containers[0].Args
 	to, err := rollout.ParseDestination(strings.TrimPrefix(args[len(args)-1], "--report-to="))
 	if err != nil {
 		return err
 	}
-	return rollout.Deliver(context.Background(), connect(c.t, c.As(rollout.Namespace, pod.ServiceAccountName)), to, o)
+	return rollout.Deliver(ctx, connect(c.t, c.As(rollout.Namespace, pod.ServiceAccountName)), to, o)
 }
 
 func condition(kind string) any {
