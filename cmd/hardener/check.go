@@ -49,6 +49,7 @@ func runCheck(ctx context.Context, s streams, o *checkOptions) error {
 		return err
 	}
 	defer tree.Close()
+	o.reportTo.limit(&options, o.kubeconfig)
 	r, failure := hardener.Check(ctx, options)
 	if failure != nil && r.Controls == nil { // it did not get as far as a report
 		return failure

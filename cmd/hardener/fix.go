@@ -86,6 +86,7 @@ func runFix(ctx context.Context, s streams, o *fixOptions) (err error) {
 		return err
 	}
 	defer tree.Close()
+	o.reportTo.limit(&options, o.kubeconfig)
 	f := hardener.FixOptions{
 		MaxRisk: fix.Risk(o.maxRisk.value), DryRun: o.dryRun, Retry: o.retry,
 		Say: func(line string) { fmt.Fprintln(s.err, "hardener:", line) },

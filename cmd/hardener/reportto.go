@@ -9,7 +9,10 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/rest"
 
+	"github.com/kubespray-hardener/kubespray-hardener/hardener"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/kubectl"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/rollout"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/shell"
 )
 
 // reportTo is how check and fix tell a rollout, whose Job they run in, how they
@@ -52,6 +55,19 @@ func (f *reportTo) run(ctx context.Context, s streams, output *outputFlags, comm
 		return failure
 	}
 	return errors.Join(failure, undelivered)
+}
+
+// limit keeps the audits of a Job from the cluster: its account may read nothing
+// there, and what is refused must not be taken for what is not there. They stay
+// with a person, as without a kubeconfig.
+func (f *reportTo) limit(options *hardener.Options, kubeconfig string) {
+	if f.to == "" || kubeconfig != "" {
+		return
+	}
+	none := func() (*rest.Config, error) { return nil, kubectl.ErrNoServer }
+	options.Commands = func() map[string]shell.Command {
+		return map[string]shell.Command{"kubectl": kubectl.Command(none)}
+	}
 }
 
 func (f *reportTo) deliver(ctx context.Context, to rollout.Destination, o rollout.Outcome) error {

@@ -13,7 +13,9 @@ import (
 
 	"k8s.io/client-go/rest"
 
+	"github.com/kubespray-hardener/kubespray-hardener/hardener"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/report"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/shell"
 )
 
 func TestReportTo(t *testing.T) {
@@ -80,5 +82,23 @@ func TestReportToWhenStopped(t *testing.T) {
 	stop()
 	if err := f.run(ctx, streams{}, &outputFlags{}, func() error { return context.Canceled }); !errors.Is(err, context.Canceled) || asked != 1 {
 		t.Errorf("%v, asked %d times", err, asked)
+	}
+}
+
+// TestReportToKeepsAuditsFromTheCluster runs kubectl as an audit of a Job does.
+func TestReportToKeepsAuditsFromTheCluster(t *testing.T) {
+	for to, want := range map[string]string{"": "asked\n", "configmap/ns/report-w1": "was refused - did you specify the right host or port?\n"} {
+		options := hardener.Options{Commands: func() map[string]shell.Command {
+			return map[string]shell.Command{"kubectl": func(_ context.Context, c shell.Call) error {
+				_, err := io.WriteString(c.Stderr, "asked\n")
+				return err
+			}}
+		}}
+		(&reportTo{to: to}).limit(&options, "")
+		var stderr strings.Builder
+		options.Commands()["kubectl"](t.Context(), shell.Call{Args: []string{"kubectl", "get", "pods"}, Stdout: io.Discard, Stderr: &stderr})
+		if !strings.HasSuffix(stderr.String(), want) {
+			t.Errorf("--report-to=%q: kubectl says %q, want %q", to, stderr.String(), want)
+		}
 	}
 }

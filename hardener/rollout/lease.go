@@ -23,10 +23,10 @@ type Holding struct {
 	Wait     time.Duration // how long to wait for one that somebody else holds
 }
 
-// Lasting is a Lease that outlives an API server's restart, and is renewed often
+// A Lease that is held like this outlives an API server's restart, and is renewed often
 // enough to get over several failures.
 const (
-	leaseLasts = 2 * time.Minute
+	leaseLasts = 3 * time.Minute
 	leaseRenew = 10 * time.Second
 )
 

@@ -140,7 +140,7 @@ func (c *cluster) play(ctx context.Context) {
 				c.call("DELETE", pods+"/"+podName(job)+"?gracePeriodSeconds=0", nil, nil)
 				continue
 			}
-			if !c.seen[string(job.UID)] {
+			if job.Spec.Template.Spec.NodeName != "" && !c.seen[string(job.UID)] {
 				c.seen[string(job.UID)] = true
 				under.Go(func() { c.job(ctx, job) })
 			}
