@@ -197,13 +197,25 @@ func (r *rollout) before(ctx context.Context, node string) error {
 	return nil
 }
 
-// node takes one node from its beginning to its end.
+// node takes one node from its beginning to its end, and tells of it.
 func (r *rollout) node(ctx, begin context.Context, node string, serial bool) error {
+	outcome, err := r.harden(ctx, begin, node, serial)
+	if err != nil {
+		err = r.fail(node, outcome, err)
+	} else {
+		r.succeed(node, outcome, "")
+	}
+	r.announce(ctx, node, story(outcome, err))
+	return err
+}
+
+// harden has the Job of a node run. The outcome may be known beside an error.
+func (r *rollout) harden(ctx, begin context.Context, node string, serial bool) (Outcome, error) {
 	gate := serial && r.o.Choice.Disruptive
 	if gate {
 		r.tell(Progress{Node: node, State: Waiting, Text: "asking each API server, its etcd and the nodes"})
 		if err := r.whole(begin); err != nil {
-			return r.fail(node, Outcome{}, fmt.Errorf("not begun: the cluster is not whole: %w", err))
+			return Outcome{}, fmt.Errorf("not begun: the cluster is not whole: %w", err)
 		}
 	}
 	objects, err := newNodeObjects(nodeSpec{
@@ -211,15 +223,15 @@ func (r *rollout) node(ctx, begin context.Context, node string, serial bool) err
 		Args: append([]string{r.o.Command}, r.o.Args...), ReadOnly: !r.o.Choice.Disruptive,
 	})
 	if err != nil {
-		return r.fail(node, Outcome{}, err)
+		return Outcome{}, err
 	}
 	r.tell(Progress{Node: node, State: Running, Text: "Job " + objects.Job.Name})
 	if err := r.api.begin(begin, objects, r.o.Times.Settle); err != nil {
-		return r.fail(node, Outcome{}, fmt.Errorf("not begun: %w", err))
+		return Outcome{}, fmt.Errorf("not begun: %w", err)
 	}
 	outcome, err := r.api.drive(ctx, r.state.ID, node, objects.Job.Name, r.o.Times)
 	if err != nil {
-		return r.fail(node, outcome, err)
+		return outcome, err
 	}
 	switch {
 	case gate:
@@ -228,10 +240,9 @@ func (r *rollout) node(ctx, begin context.Context, node string, serial bool) err
 		err = until(ctx, r.o.Times.Settle, func(ctx context.Context) error { return r.api.ready(ctx, node) })
 	}
 	if err != nil {
-		return r.fail(node, outcome, fmt.Errorf("afterwards the cluster is not whole: %w", err))
+		return outcome, fmt.Errorf("afterwards the cluster is not whole: %w", err)
 	}
-	r.succeed(node, outcome, "")
-	return nil
+	return outcome, nil
 }
 
 func (r *rollout) whole(ctx context.Context) error {

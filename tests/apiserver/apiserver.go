@@ -42,11 +42,11 @@ const adminToken = "admin"
 // Server is an API server that runs until the test ends.
 type Server struct {
 	Address string // "192.0.2.1:40000": of this machine, as the API knows no loopback
-	Kubectl string // path of a kubectl of the same version
 
-	t      *testing.T
-	start  func() *exec.Cmd
-	server *exec.Cmd
+	t       *testing.T
+	kubectl string // path of a kubectl of the same version
+	start   func() *exec.Cmd
+	server  *exec.Cmd
 }
 
 // Start starts an etcd and an API server with RBAC and waits until it is ready.
@@ -79,7 +79,7 @@ func Start(t *testing.T) *Server {
 	if err := os.WriteFile(tokens, []byte(adminToken+",admin,admin,system:masters\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{Address: net.JoinHostPort(ip, ports[2]), Kubectl: filepath.Join(kube, "kubectl"), t: t}
+	s := &Server{Address: net.JoinHostPort(ip, ports[2]), kubectl: filepath.Join(kube, "kubectl"), t: t}
 	s.start = func() *exec.Cmd {
 		return exec.Command(filepath.Join(kube, "kube-apiserver"), "--etcd-servers="+client, "--bind-address="+ip, "--advertise-address="+ip,
 			"--secure-port="+ports[2], "--cert-dir="+dir, "--token-auth-file="+tokens, "--authorization-mode=RBAC",
@@ -121,11 +121,19 @@ func (s *Server) As(namespace, account string) *rest.Config {
 // Apply applies YAML with kubectl.
 func (s *Server) Apply(yaml []byte) {
 	s.t.Helper()
-	cmd := exec.Command(s.Kubectl, "--server=https://"+s.Address, "--token="+adminToken, "--insecure-skip-tls-verify", "--kubeconfig=/dev/null", "apply", "-f", "-")
-	cmd.Stdin = bytes.NewReader(yaml)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		s.t.Fatalf("kubectl apply: %v: %s", err, out)
+	s.Kubectl(yaml, "apply", "-f", "-")
+}
+
+// Kubectl runs kubectl with the rights of Admin and returns its output.
+func (s *Server) Kubectl(stdin []byte, args ...string) string {
+	s.t.Helper()
+	cmd := exec.Command(s.kubectl, append([]string{"--server=https://" + s.Address, "--token=" + adminToken, "--insecure-skip-tls-verify", "--kubeconfig=/dev/null"}, args...)...)
+	cmd.Stdin = bytes.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("kubectl %s: %v: %s", strings.Join(args, " "), err, out)
 	}
+	return string(out)
 }
 
 // Stop ends the API server; etcd goes on.

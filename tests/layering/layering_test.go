@@ -47,7 +47,8 @@ var mayImport = map[string][]string{
 	"hardener/gate":       {"hardener/node", "hardener/systemd"},
 	"hardener/deadman":    {"hardener/host", "hardener/systemd", "hardener/txn"},
 	"hardener/report":     {"hardener/check", "hardener/fix", "hardener/node", "hardener/profile"},
-	"hardener/rollout":    {"hardener/report", "manifests"},
+	"hardener/events":     {"hardener/check", "hardener/fix", "hardener/report"},
+	"hardener/rollout":    {"hardener/events", "hardener/report", "manifests"},
 	"hardener/sample":     {"hardener/node"},
 	"hardener": {
 		"hardener/adjudicate", "hardener/check", "hardener/fix", "hardener/node",

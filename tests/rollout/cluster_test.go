@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/check"
@@ -126,6 +128,19 @@ func (c *cluster) order() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([]string(nil), c.begun...)
+}
+
+// events are kinds and reasons of the Events on a node and on its Jobs, each once.
+func (c *cluster) events(node string) (all []string) {
+	var list eventsv1.EventList
+	c.must("GET", "/apis/events.k8s.io/v1/events", nil, &list)
+	for _, e := range list.Items {
+		if e.Regarding.Name == node || e.Regarding.Kind == "Job" && strings.HasSuffix(e.Regarding.Name, "-"+node) {
+			all = append(all, e.Regarding.Kind+" "+e.Reason)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 func (c *cluster) play(ctx context.Context) {

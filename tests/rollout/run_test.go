@@ -59,6 +59,12 @@ func TestFix(t *testing.T) {
 	if diff := cmp.Diff(merged, again, cmpopts.IgnoreUnexported(report.Cluster{})); diff != "" {
 		t.Errorf("what lies in the cluster is another report (-told +stored)\n%s", diff)
 	}
+	if got := c.events("w4"); !slices.Equal(got, []string{"Job CheckFailed", "Node CheckFailed"}) {
+		t.Errorf("Events on w4: %v", got)
+	}
+	if out := c.Kubectl(nil, "describe", "node", "w4"); !strings.Contains(out, "CheckFailed") || !strings.Contains(out, "1 FAIL, 1 PASS, 0 WARN: 1.1.2") {
+		t.Errorf("kubectl describe node does not tell the story:\n%s", out)
+	}
 	// What ended well is not gone on with.
 	if next, err := c.run(t.Context(), c.options("fix")); err != nil || next.Rollout.ID == merged.Rollout.ID {
 		t.Errorf("after the end: rollout %s again, %v", next.Rollout.ID, err)
@@ -137,6 +143,9 @@ func TestStopAndGoOn(t *testing.T) {
 	want := map[string]report.NodeState{"w1": report.NodeDone, "w2": report.NodeFailed, "w3": report.NodeLeft, "cp1": report.NodeLeft}
 	if got := states(first); !cmp.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
+	}
+	if got := c.events("w2"); !slices.Equal(got, []string{"Job CheckFailed", "Job RolloutStopped", "Node CheckFailed", "Node RolloutStopped"}) {
+		t.Errorf("Events on w2: %v", got)
 	}
 	if first.Totals.Fail != 2 {
 		t.Errorf("the report of the node that failed is missing: %+v", first.Totals)
