@@ -173,11 +173,13 @@ func runRollout(ctx context.Context, s streams, o *rolloutOptions, command strin
 		}
 		return writePlan(s.out, p)
 	}
+	live := newProgress(s.err)
 	merged, failure := rollout.Run(ctx, api, rollout.Options{
 		Command: command, Args: node, Image: o.image, Choice: o.choice, Restart: o.restart,
 		Holding: rollout.Holding{Identity: identity(), Wait: o.wait}, Times: rollout.Times{Node: o.timeout},
-		Tell: func(p rollout.Progress) { fmt.Fprintln(s.err, progressLine(p)) },
+		Tell: live.tell,
 	})
+	live.end()
 	if merged.Rollout.ID != "" {
 		if err := o.writeCluster(s, &merged); err != nil {
 			return errors.Join(failure, err)
@@ -256,16 +258,6 @@ func rolloutError(err error) error {
 		return usage("", "rollout: %w", err)
 	}
 	return fmt.Errorf("rollout: %w", err)
-}
-
-func progressLine(p rollout.Progress) string {
-	switch {
-	case p.Node == "":
-		return oneLine("hardener: rollout: " + p.Text)
-	case p.Text == "":
-		return oneLine(fmt.Sprintf("hardener: [%d/%d] %s: %s", p.Done, p.Total, p.Node, p.State))
-	}
-	return oneLine(fmt.Sprintf("hardener: [%d/%d] %s: %s: %s", p.Done, p.Total, p.Node, p.State, p.Text))
 }
 
 // writePlan shows an order of nodes.
