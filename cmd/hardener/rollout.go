@@ -257,6 +257,9 @@ func rolloutError(err error) error {
 	if errors.As(err, new(*rollout.ChoiceError)) {
 		return usage("", "rollout: %w", err)
 	}
+	if errors.As(err, new(*rollout.UnreachedError)) {
+		return fmt.Errorf("rollout: %w; --print gives what runs it from inside the cluster, where each API server can be reached", err)
+	}
 	return fmt.Errorf("rollout: %w", err)
 }
 

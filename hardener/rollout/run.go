@@ -94,6 +94,11 @@ func (r *rollout) open(ctx context.Context) error {
 			return err
 		}
 	}
+	if len(in.servers) > 0 && len(p.Serial) > 0 {
+		if err := r.reach(ctx, in.servers); err != nil {
+			return err
+		}
+	}
 	r.in = in
 	last, err := r.api.readState(ctx)
 	if err != nil && !errors.Is(err, ErrNoRollout) {
@@ -243,12 +248,6 @@ func (r *rollout) harden(ctx, begin context.Context, node string, serial bool) (
 		return outcome, fmt.Errorf("afterwards the cluster is not whole: %w", err)
 	}
 	return outcome, nil
-}
-
-func (r *rollout) whole(ctx context.Context) error {
-	return until(ctx, r.o.Times.Settle, func(ctx context.Context) error {
-		return r.api.whole(ctx, r.in.servers, r.in.ready)
-	})
 }
 
 // fail takes down that a node failed, and returns why.

@@ -113,7 +113,9 @@ func (c *cluster) options(command string) rollout.Options {
 
 // run runs a rollout with the rights of its account.
 func (c *cluster) run(ctx context.Context, o rollout.Options) (report.Cluster, error) {
-	return rollout.Run(ctx, connect(c.t, c.As(rollout.Namespace, account)), o)
+	api := connect(c.t, c.As(rollout.Namespace, account))
+	defer func() { c.t.Logf("%d API calls", api.Calls()) }()
+	return rollout.Run(ctx, api, o)
 }
 
 // on says what a node's program does from now on.

@@ -5,6 +5,8 @@ package rollout
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -243,6 +245,30 @@ func TestOutage(t *testing.T) {
 	}
 	if got := c.order(); len(got) != 1 {
 		t.Errorf("programs ran on %v, want one on cp1", got)
+	}
+}
+
+// TestUnreached has an API server that does not answer on its own address.
+func TestUnreached(t *testing.T) {
+	c := newCluster(t, "cp1", "w1")
+	host, _, err := net.SplitHostPort(c.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Apply([]byte(fmt.Sprintf(`{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4, metadata: {name: second, namespace: default,
+labels: {kubernetes.io/service-name: kubernetes}}, endpoints: [{addresses: [%q]}], ports: [{name: https, port: 1}]}`, host)))
+	o := c.options("fix")
+	o.Times.Settle = 3 * time.Second
+	_, err = c.run(t.Context(), o)
+	var unreached *rollout.UnreachedError
+	if !errors.As(err, &unreached) || !strings.Contains(err.Error(), host+":1") {
+		t.Errorf("got %v, want that %s:1 does not answer", err, host)
+	}
+	if len(c.order()) > 0 {
+		t.Errorf("it has begun with %v", c.order())
+	}
+	if _, err := c.run(t.Context(), c.options("check")); err != nil {
+		t.Errorf("a check does not need it: %v", err)
 	}
 }
 
