@@ -48,7 +48,7 @@ lab-down:
 # at a time, since each wants the machine to itself.
 E2E = $(GO) run ./tests/runner -v $(if $(STRICT),-strict) -- -tags e2e -count=1 -p 1 -timeout 75m
 e2e: profiles
-	LAB_KUBERNETES=$(KUBERNETES) $(E2E) ./tests/lab/... ./tests/deadman
+	LAB_KUBERNETES=$(KUBERNETES) $(E2E) ./tests/lab/... ./tests/deadman ./tests/rollout
 	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -skip '$(SKIP)' ./tests/e2e -settle=$(SETTLE) -soak=$(SOAK)
 
 # How long e2e's fixes watch what they restarted, and how long e2e watches a

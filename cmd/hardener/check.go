@@ -13,10 +13,11 @@ import (
 type checkOptions struct {
 	checkFlags
 	outputFlags
+	reportTo reportTo
 }
 
 func newCheckCommand(s streams) *cobra.Command {
-	var o checkOptions
+	o := checkOptions{reportTo: newReportTo()}
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Check this node against the CIS benchmark; never writes",
@@ -31,20 +32,24 @@ kube-bench's own verdicts, and its JSON and text to the letter.
   hardener check --output json --targets master,etcd
   hardener check --root /mnt/node --benchmark cis-1.12 --raw`,
 		Args: noArguments,
-		RunE: func(c *cobra.Command, _ []string) error { return runCheck(c.Context(), s, o) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			return o.reportTo.run(c.Context(), s, &o.outputFlags, func() error { return runCheck(c.Context(), s, &o) })
+		},
 	}
 	o.checkFlags.add(c.Flags())
 	c.Flags().BoolVar(&o.raw, "raw", false, "kube-bench's own verdicts, without regard to the layout")
 	o.outputFlags.add(c)
+	o.reportTo.add(c.Flags())
 	return c
 }
 
-func runCheck(ctx context.Context, s streams, o checkOptions) error {
+func runCheck(ctx context.Context, s streams, o *checkOptions) error {
 	options, tree, err := o.options()
 	if err != nil {
 		return err
 	}
 	defer tree.Close()
+	o.reportTo.limit(&options, o.kubeconfig)
 	r, failure := hardener.Check(ctx, options)
 	if failure != nil && r.Controls == nil { // it did not get as far as a report
 		return failure

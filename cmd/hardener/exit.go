@@ -72,6 +72,12 @@ func exitCode(w io.Writer, err error) int {
 	return exitFailed
 }
 
+// isInput tells whether an error is a mistake of the user.
+func isInput(err error) bool {
+	var input *hardener.InputError
+	return errors.As(err, &input)
+}
+
 // oneLine keeps an error on one line, whatever names it quotes.
 func oneLine(text string) string {
 	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")

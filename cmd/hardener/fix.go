@@ -20,10 +20,11 @@ import (
 type fixOptions struct {
 	checkFlags
 	outputFlags
-	dryRun  bool
-	maxRisk oneOf
-	soak    time.Duration
-	retry   bool
+	reportTo reportTo
+	dryRun   bool
+	maxRisk  oneOf
+	soak     time.Duration
+	retry    bool
 }
 
 // defaultSoak is longer than kubeadm's startup probe can hide a failure: 24
@@ -31,7 +32,7 @@ type fixOptions struct {
 const defaultSoak = 5 * time.Minute
 
 func newFixCommand(s streams) *cobra.Command {
-	o := fixOptions{soak: defaultSoak, maxRisk: oneOf{string(fix.RiskRestart), []string{string(fix.RiskFiles), string(fix.RiskRestart), string(fix.RiskWorkload)}}}
+	o := fixOptions{reportTo: newReportTo(), soak: defaultSoak, maxRisk: oneOf{string(fix.RiskRestart), []string{string(fix.RiskFiles), string(fix.RiskRestart), string(fix.RiskWorkload)}}}
 	c := &cobra.Command{
 		Use:   "fix",
 		Short: "Check this node, fix what fails, check again",
@@ -61,7 +62,9 @@ A fix that is known to break clusters is explained, never made.
   hardener fix --max-risk files
   hardener fix --root /mnt/node --check 1.1.1,1.1.9`,
 		Args: noArguments,
-		RunE: func(c *cobra.Command, _ []string) error { return runFix(c.Context(), s, o) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			return o.reportTo.run(c.Context(), s, &o.outputFlags, func() error { return runFix(c.Context(), s, &o) })
+		},
 	}
 	o.checkFlags.add(c.Flags())
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "show the plan, write nothing")
@@ -70,10 +73,11 @@ A fix that is known to break clusters is explained, never made.
 	c.Flags().Var(&o.maxRisk, "max-risk", "how far fixes may go")
 	c.RegisterFlagCompletionFunc("max-risk", o.maxRisk.complete)
 	o.outputFlags.add(c)
+	o.reportTo.add(c.Flags())
 	return c
 }
 
-func runFix(ctx context.Context, s streams, o fixOptions) (err error) {
+func runFix(ctx context.Context, s streams, o *fixOptions) (err error) {
 	if o.soak < 0 {
 		return usage("", "--soak: %s is no time", o.soak)
 	}
@@ -82,6 +86,7 @@ func runFix(ctx context.Context, s streams, o fixOptions) (err error) {
 		return err
 	}
 	defer tree.Close()
+	o.reportTo.limit(&options, o.kubeconfig)
 	f := hardener.FixOptions{
 		MaxRisk: fix.Risk(o.maxRisk.value), DryRun: o.dryRun, Retry: o.retry,
 		Say: func(line string) { fmt.Fprintln(s.err, "hardener:", line) },

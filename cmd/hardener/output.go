@@ -17,6 +17,8 @@ type outputFlags struct {
 	format  oneOf
 	file    string
 	verbose bool
+
+	written *report.Report // the last one
 }
 
 func (f *outputFlags) add(c *cobra.Command) {
@@ -29,6 +31,7 @@ func (f *outputFlags) add(c *cobra.Command) {
 
 // write writes a report where the flags say.
 func (f *outputFlags) write(s streams, r report.Report) error {
+	f.written = &r
 	return f.deliver(s, func(w io.Writer, style report.Style) error {
 		if f.format.value == "json" {
 			return r.WriteJSON(w)

@@ -36,6 +36,7 @@ again. It knows the layout that Kubespray leaves on a node.
 		newCheckCommand(s),
 		newFixCommand(s),
 		newRollbackCommand(s),
+		newRolloutCommand(s),
 		newDetectCommand(s),
 		newExplainCommand(s),
 		newDemoCommand(s),

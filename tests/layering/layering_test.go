@@ -27,6 +27,7 @@ const (
 var mayImport = map[string][]string{
 	"profiles":          {},
 	"profiles/generate": {},
+	"manifests":         {},
 
 	// The image is made from compiled programs, whatever is in them.
 	"images":             {},
@@ -46,6 +47,8 @@ var mayImport = map[string][]string{
 	"hardener/gate":       {"hardener/node", "hardener/systemd"},
 	"hardener/deadman":    {"hardener/host", "hardener/systemd", "hardener/txn"},
 	"hardener/report":     {"hardener/check", "hardener/fix", "hardener/node", "hardener/profile"},
+	"hardener/events":     {"hardener/check", "hardener/fix", "hardener/report"},
+	"hardener/rollout":    {"hardener/events", "hardener/report", "manifests"},
 	"hardener/sample":     {"hardener/node"},
 	"hardener": {
 		"hardener/adjudicate", "hardener/check", "hardener/fix", "hardener/node",
@@ -54,7 +57,7 @@ var mayImport = map[string][]string{
 
 	"cmd/hardener": {
 		"hardener", "hardener/deadman", "hardener/fix", "hardener/systemd", "hardener/gate", "hardener/host", "hardener/kubectl", "hardener/node", "hardener/profile",
-		"hardener/report", "hardener/sample", "hardener/shell", "hardener/txn", "profiles",
+		"hardener/report", "hardener/rollout", "hardener/sample", "hardener/shell", "hardener/txn", "profiles",
 	},
 }
 
@@ -67,7 +70,7 @@ var restricted = []struct {
 }{
 	{"os/exec", []string{"profiles/generate", "images/source"}, "a run forks nothing: audits run in process, restarts go over D-Bus"},
 	{"k8s.io/client-go/util/jsonpath", []string{"hardener/check", "hardener/kubectl"}, "path items are judged by the very code that kube-bench uses"},
-	{"k8s.io/client-go/", []string{"hardener/gate", "hardener/kubectl", "cmd/hardener"}, "only cluster-facing packages talk to the API server"},
+	{"k8s.io/client-go/", []string{"hardener/gate", "hardener/kubectl", "hardener/rollout", "cmd/hardener"}, "only cluster-facing packages talk to the API server"},
 	{"k8s.io/cri-api/", []string{"hardener/gate"}, "gates ask the container runtime, and change nothing there"},
 	{"google.golang.org/grpc", []string{"hardener/gate"}, "gates ask the container runtime, and change nothing there"},
 	{"github.com/google/go-containerregistry/", []string{"images", "cmd/hardener-image"}, "images are no business of a node"},
@@ -230,7 +233,7 @@ func TestPackageComments(t *testing.T) {
 func packages(t *testing.T) []pkg {
 	t.Helper()
 	byPath := map[string]*pkg{}
-	for _, top := range []string{"cmd", "hardener", "images", "profiles"} {
+	for _, top := range []string{"cmd", "hardener", "images", "manifests", "profiles"} {
 		err := filepath.WalkDir(filepath.Join(root, top), func(path string, d os.DirEntry, err error) error {
 			if os.IsNotExist(err) {
 				return nil

@@ -1,0 +1,179 @@
+package report
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/check"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/fix"
+)
+
+// Cluster is one report on many nodes: per node, and per check. It holds what
+// differs from node to node and no whole reports, so that a thousand nodes fit.
+type Cluster struct {
+	Rollout ClusterRun     `json:"rollout"`
+	Totals  Totals         `json:"totals"` // over all nodes
+	Nodes   []ClusterNode  `json:"nodes"`
+	Checks  []ClusterCheck `json:"checks"`
+
+	at map[clusterKey]int // places in Checks
+}
+
+// ClusterRun says what was rolled out and how that ended.
+type ClusterRun struct {
+	ID       string   `json:"id"`
+	Command  string   `json:"command"` // check or fix
+	Args     []string `json:"args,omitempty"`
+	Image    string   `json:"image"`
+	Started  string   `json:"started"`           // RFC 3339
+	Ended    string   `json:"ended,omitempty"`   // RFC 3339
+	Stopped  string   `json:"stopped,omitempty"` // why it did not get to all nodes
+	EtcdOnly []string `json:"etcd_only,omitempty"`
+}
+
+// NodeState is how far a rollout got with a node.
+type NodeState string
+
+// The states.
+const (
+	NodeDone    NodeState = "done"    // its program did its work, whatever it found
+	NodeFailed  NodeState = "failed"  // its program did not
+	NodeSkipped NodeState = "skipped" // left alone, with a reason
+	NodeLeft    NodeState = "left"    // not begun: the rollout stopped before
+)
+
+// ClusterNode is what a rollout did to a node.
+type ClusterNode struct {
+	Name              string    `json:"name"`
+	State             NodeState `json:"state"`
+	Reason            string    `json:"reason,omitempty"`
+	KubernetesVersion string    `json:"kubernetes_version,omitempty"`
+	Benchmark         string    `json:"benchmark,omitempty"`
+	Run               string    `json:"run,omitempty"` // the ID that hardener rollback takes on the node
+	Changes           []string  `json:"changes,omitempty"`
+	Totals            *Totals   `json:"totals,omitempty"` // nil without a report
+}
+
+// ClusterCheck is one check on all nodes that have it.
+type ClusterCheck struct {
+	Target string        `json:"node_type"` // the section, as in a node's report
+	ID     string        `json:"test_number"`
+	Text   string        `json:"test_desc"`
+	Totals Totals        `json:"totals"` // nodes
+	Nodes  []ClusterSeen `json:"nodes"`  // those where it does not simply pass
+}
+
+// ClusterSeen is a verdict on one node.
+type ClusterSeen struct {
+	Node   string      `json:"node"`
+	Status check.State `json:"status"`
+	Before check.State `json:"status_before,omitempty"`
+	Reason string      `json:"reason,omitempty"`
+	Fix    fix.State   `json:"fix,omitempty"`
+}
+
+type clusterKey struct {
+	target, id string
+	n          int // duplicates of an id are kept apart by their order
+}
+
+// Add adds a node, with its report unless there is none.
+func (c *Cluster) Add(n ClusterNode, r *Report) {
+	if r != nil {
+		n.KubernetesVersion, n.Benchmark, n.Run = r.Node.KubernetesVersion, r.Node.Benchmark, r.Run.ID
+		if !r.Run.DryRun {
+			for _, change := range r.Run.Changes {
+				n.Changes = append(n.Changes, change.Path)
+			}
+		}
+		totals := r.Totals
+		n.Totals = &totals
+		c.Totals.Pass += totals.Pass
+		c.Totals.Fail += totals.Fail
+		c.Totals.Warn += totals.Warn
+		c.Totals.Info += totals.Info
+		c.addChecks(n.Name, r)
+	}
+	c.Nodes = append(c.Nodes, n)
+}
+
+func (c *Cluster) addChecks(node string, r *Report) {
+	if c.at == nil {
+		c.at = map[clusterKey]int{}
+	}
+	seen := map[clusterKey]int{}
+	for s, res := range r.Results() {
+		key := clusterKey{s.Target, res.ID, 0}
+		seen[key]++
+		key.n = seen[key]
+		i, ok := c.at[key]
+		if !ok {
+			i = len(c.Checks)
+			c.at[key] = i
+			c.Checks = append(c.Checks, ClusterCheck{Target: s.Target, ID: res.ID, Text: res.Text})
+		}
+		one := &c.Checks[i]
+		one.Totals.add(res.Status)
+		if res.Status == check.Pass && !res.moved() {
+			continue
+		}
+		entry := ClusterSeen{Node: node, Status: res.Status, Before: res.StatusBefore}
+		if res.Type != "manual" {
+			entry.Reason = shorten(cmp.Or(res.VerdictReason, res.Reason), longReason)
+		}
+		if res.Fix != nil {
+			entry.Fix = res.Fix.State
+		}
+		one.Nodes = append(one.Nodes, entry)
+	}
+}
+
+// longReason keeps the report of a large cluster readable, in runes.
+const longReason = 300
+
+// Sort puts nodes and checks into their order, whatever order they came in.
+func (c *Cluster) Sort() {
+	slices.SortFunc(c.Nodes, func(a, b ClusterNode) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(c.Checks, func(a, b ClusterCheck) int { return compareIDs(a.ID, b.ID) })
+	for i := range c.Checks {
+		slices.SortFunc(c.Checks[i].Nodes, func(a, b ClusterSeen) int { return cmp.Compare(a.Node, b.Node) })
+	}
+	c.at = nil
+}
+
+// compareIDs compares numbers such as 1.2.10 part by part.
+func compareIDs(a, b string) int {
+	number := func(part string) int {
+		n, err := strconv.Atoi(part)
+		if err != nil {
+			return -1
+		}
+		return n
+	}
+	return slices.CompareFunc(strings.Split(a, "."), strings.Split(b, "."), func(x, y string) int {
+		return cmp.Or(cmp.Compare(number(x), number(y)), cmp.Compare(x, y))
+	})
+}
+
+// Count is how many nodes are in a state.
+func (c *Cluster) Count(state NodeState) (n int) {
+	for _, node := range c.Nodes {
+		if node.State == state {
+			n++
+		}
+	}
+	return n
+}
+
+// WriteJSON writes the report on one line.
+func (c *Cluster) WriteJSON(w io.Writer) error {
+	if err := json.NewEncoder(w).Encode(c); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
+}

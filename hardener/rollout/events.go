@@ -1,0 +1,47 @@
+package rollout
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/events"
+)
+
+// eventTime is how long an Event may take.
+const eventTime = 5 * time.Second
+
+// announce sends what happened to a node as Events on the Node and on its Job.
+// Those that are refused are lost: an API server that limits Events, or a user
+// who may not make any, must not end a rollout.
+func (r *rollout) announce(ctx context.Context, node string, all []events.Event) {
+	about := []corev1.ObjectReference{
+		{APIVersion: "v1", Kind: "Node", Name: node, UID: types.UID(r.in.uids[node])},
+		{APIVersion: "batch/v1", Kind: "Job", Namespace: Namespace, Name: jobName(r.state.ID, node)},
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), eventTime)
+	defer cancel()
+	for _, e := range all {
+		for _, object := range about {
+			path, event := e.Object(object, r.o.Holding.Identity, time.Now())
+			if err := r.api.once(ctx, http.MethodPost, path, jsonType, &event, nil); err != nil {
+				return // the others would be refused as well
+			}
+		}
+	}
+}
+
+// story is what Events tell of how a node fared: what its program did, and why
+// the rollout stopped there, nil if it did not.
+func story(o Outcome, failure error) (all []events.Event) {
+	if o.Report != nil {
+		all = events.FromReport(*o.Report)
+	}
+	if failure != nil {
+		all = append(all, events.Event{Reason: events.RolloutStopped, Warning: true, Note: failure.Error()})
+	}
+	return all
+}
