@@ -28,6 +28,7 @@ var (
 	labs   = flag.Int("labs", 2, "how many clusters they are broken on at a time")
 	seed   = flag.Uint64("seed", 0, "of the random moments; 0 takes another one each time")
 	only   = flag.String("fault", "", "only these faults, separated by commas")
+	at     = flag.String("at", "", "only at moments that contain this")
 )
 
 // Whatever goes wrong while a control plane is fixed, it ends in the old or the
@@ -41,6 +42,13 @@ func TestFaults(t *testing.T) {
 	group, ctx := errgroup.WithContext(t.Context())
 	first := bringUp(t, 0)
 	known, main, rest := learn(t, first, program)
+	if *at != "" {
+		elsewhere := func(m moment) bool { return !strings.Contains(m.String(), *at) }
+		main, rest = slices.DeleteFunc(append(main, rest...), elsewhere), nil
+		if len(main) == 0 {
+			t.Fatalf("no moment %q", *at)
+		}
+	}
 	plan, err := plan(rand.New(rand.NewPCG(*seed, 0)), main, rest)
 	if err != nil {
 		t.Fatal(err)
@@ -85,6 +93,9 @@ func TestFaults(t *testing.T) {
 // that matter most before all others.
 func plan(random *rand.Rand, main, rest []moment) ([]trial, error) {
 	spread := func(f fault, moments []moment, n int) (all []trial) {
+		if len(moments) == 0 {
+			return nil
+		}
 		begin := random.IntN(len(moments))
 		for i := range n {
 			all = append(all, trial{fault: f, moment: moments[(begin+i*len(moments)/max(n, 1))%len(moments)]})

@@ -106,7 +106,11 @@ func (t trial) String() string {
 	if t.strike == nil {
 		return t.name
 	}
-	return t.name + " " + t.moment.String()
+	text := t.name + " " + t.moment.String()
+	if t.lasts > 0 && !t.stays {
+		text += fmt.Sprintf(" for %.0f s", t.lasts.Seconds())
+	}
+	return text
 }
 
 // outcome is what a trial came to.
