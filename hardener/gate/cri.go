@@ -92,6 +92,7 @@ type container struct {
 type seen struct {
 	sandboxes  []sandbox
 	containers []container
+	imageGone  bool // none of them runs, and none can be made without a registry
 }
 
 // look asks the runtime for a pod by name; several pods of one name are what a
@@ -120,6 +121,10 @@ func (r *runtime) look(ctx context.Context, p staticPod) (seen, error) {
 			id: c.Id, sandbox: c.PodSandboxId, uid: c.Labels[labelUID], created: time.Unix(0, c.CreatedAt),
 			running: c.State == cri.ContainerState_CONTAINER_RUNNING, exited: c.State == cri.ContainerState_CONTAINER_EXITED,
 		})
+	}
+	if !slices.ContainsFunc(s.containers, func(c container) bool { return c.running }) {
+		present, err := r.hasImage(ctx, p.main.Image)
+		s.imageGone = err == nil && !present
 	}
 	return s, nil
 }

@@ -73,6 +73,12 @@ func TestComponentsSettled(t *testing.T) {
 	if time.Since(began) < 500*time.Millisecond {
 		t.Error("a new container is not waited for")
 	}
+	w.exit(1, "")
+	wants(t, f.componentsSettled(t.Context()), "container main does not run")
+	w.images["component:1"] = false
+	wants(t, f.componentsSettled(t.Context()), "container main does not run: its image component:1 is not on the node any more")
+	w.images["component:1"] = true
+	w.start("container3", w.argv())
 	w.manifest("--pending")
 	wants(t, f.componentsSettled(t.Context()), "would change more than is asked for", "without --pending")
 }

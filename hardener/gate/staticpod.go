@@ -143,6 +143,8 @@ func (s seen) current(p staticPod) (sandbox, container, error) {
 		}
 	}
 	switch {
+	case s.imageGone:
+		return box, container{}, fmt.Errorf("container %s does not run: its image %s is not on the node any more", p.main.Name, p.main.Image)
 	case len(running) > 1:
 		return box, container{}, fmt.Errorf("%d containers %s run at once", len(running), p.main.Name)
 	case len(running) == 0 || running[0].sandbox != box.id:
