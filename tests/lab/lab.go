@@ -244,7 +244,11 @@ func prepare(ctx context.Context, layout *kubespray.Cluster, n kubespray.Node, n
 			return err
 		}
 	}
-	return nil
+	// A kubelet that is short of disk deletes the image of a static pod which has
+	// just stopped. Elsewhere it pulls it again; here is no registry.
+	const pin = `for name in $(ctr -n k8s.io images ls -q | grep -v ^sha256:); do ctr -n k8s.io images label "$name" io.cri-containerd.pinned=pinned || exit; done`
+	_, err = node.Run(ctx, "sh", "-c", pin)
+	return err
 }
 
 func load(ctx context.Context, node *machine.Node, path string) error {
