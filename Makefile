@@ -61,11 +61,12 @@ e2e-ha: profiles
 	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -run '^TestHA' ./tests/e2e
 
 # Fixes of a live control plane, broken in every way, TRIALS of them.
-# LABS clusters at a time.
+# LABS clusters at a time; SEED of the moments, 0 for others each time.
 TRIALS ?= 100
 LABS   ?= 2
+SEED   ?= 0
 faults: profiles
-	LAB_KUBERNETES=$(KUBERNETES) $(GO) test -tags e2e -count=1 -timeout 0 -v ./tests/faults -trials=$(TRIALS) -labs=$(LABS)
+	LAB_KUBERNETES=$(KUBERNETES) $(GO) test -tags e2e -count=1 -timeout 0 -v ./tests/faults -trials=$(TRIALS) -labs=$(LABS) -seed=$(SEED)
 
 # The policies checks on a full cluster, against kube-bench.
 bench-policies: profiles
