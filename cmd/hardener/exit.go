@@ -11,10 +11,11 @@ import (
 
 // The exit codes: a contract with hooks, Jobs and other tools.
 const (
-	exitOK       = 0 // nothing fails
-	exitFindings = 1 // findings remain
-	exitInput    = 2 // bad usage, profile, policy or input
-	exitFailed   = 3 // the job could not be done
+	exitOK       = 0   // nothing fails
+	exitFindings = 1   // findings remain
+	exitInput    = 2   // bad usage, profile, policy or input
+	exitFailed   = 3   // the job could not be done
+	exitTold     = 143 // a rollout was told to stop, as the shell says of SIGTERM
 )
 
 const exitHelp = `
@@ -27,6 +28,12 @@ Exit codes:
 // errFindings ends a command with exit code 1. It prints nothing: the report
 // did.
 var errFindings = errors.New("findings remain")
+
+// toldError is that a signal ended what the same command goes on with. Its exit
+// code is its own, so that a Job starts the pod again that was moved away.
+type toldError struct{ error }
+
+func (e toldError) Unwrap() error { return e.error }
 
 // usageError is a mistake on the command line, with hints on how to do better.
 type usageError struct {
@@ -55,6 +62,10 @@ func exitCode(w io.Writer, err error) int {
 		return exitFindings
 	}
 	fmt.Fprintln(w, "hardener: error: "+oneLine(err.Error()))
+	if errors.As(err, new(toldError)) {
+		fmt.Fprintln(w, "hardener: hint: the same command goes on where it stopped")
+		return exitTold
+	}
 	var use usageError
 	if errors.As(err, &use) {
 		for _, hint := range use.hints {

@@ -52,7 +52,8 @@ Exit codes:
   0  nothing fails
   1  findings remain, or nodes were skipped
   2  bad usage or input
-  3  the rollout stopped before its end, or could not begin`
+  3  the rollout stopped before its end, or could not begin
+  143  it was told to stop by a signal; the same command goes on`
 
 func newRolloutCommand(s streams) *cobra.Command {
 	c := &cobra.Command{
@@ -184,6 +185,9 @@ func runRollout(ctx context.Context, s streams, o *rolloutOptions, command strin
 		if err := o.writeCluster(s, &merged); err != nil {
 			return errors.Join(failure, err)
 		}
+	}
+	if failure != nil && ctx.Err() != nil {
+		return toldError{rolloutError(failure)}
 	}
 	if failure != nil {
 		return rolloutError(failure)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/kubespray-hardener/kubespray-hardener/tests/lab"
+	"github.com/kubespray-hardener/kubespray-hardener/tests/lab/machine"
 )
 
 // The archive that hardener-image saves is imported into a node's containerd, as
@@ -23,38 +24,14 @@ import (
 func TestImageImport(t *testing.T) {
 	c := lab.Need(t, lab.Small)
 	cp, worker := c.Node("cp1"), c.Node("worker1")
-	const repository, tag = "registry.invalid/team/hardener", "e2e" // .invalid answers nobody (RFC 2606)
-	dir := t.TempDir()
-	archive := filepath.Join(dir, "image.tar")
-	save := exec.CommandContext(t.Context(), "go", "run", "./cmd/hardener-image", "save", archive, "--name", repository, "--tag", tag, "--output", "json")
-	save.Dir = "../.."
-	save.Stderr = os.Stderr
-	out, err := save.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var saved struct{ Digest, Name, Version string }
-	if err := json.Unmarshal(out, &saved); err != nil {
-		t.Fatal(err)
-	}
-	file, err := os.Open(archive)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	byTag, byDigest := repository+":"+tag, repository+"@"+saved.Digest
-	t.Cleanup(func() {
-		worker.Run(context.Background(), "ctr", "-n", "k8s.io", "images", "rm", "--sync", byTag, byDigest)
-	})
-	if _, err := worker.Feed(t.Context(), file, "ctr", "-n", "k8s.io", "images", "import", "-"); err != nil {
-		t.Fatal(err)
-	}
+	image := importImage(t, worker)
+	byTag, byDigest := image.Name, image.pinned()
 	list := must(t, worker, "ctr", "-n", "k8s.io", "images", "ls")
 	for _, name := range []string{byTag, byDigest} {
 		found := false
 		for line := range strings.Lines(list) {
 			words := strings.Fields(line)
-			found = found || len(words) > 2 && words[0] == name && words[2] == saved.Digest
+			found = found || len(words) > 2 && words[0] == name && words[2] == image.Digest
 		}
 		if !found {
 			t.Errorf("containerd has no %s with the digest that was printed:\n%s", name, list)
@@ -63,8 +40,8 @@ func TestImageImport(t *testing.T) {
 
 	t.Run("container", func(t *testing.T) {
 		version := strings.TrimSpace(must(t, worker, "ctr", "-n", "k8s.io", "run", "--rm", byTag, "hardener-version", "/hardener", "--version"))
-		if version != "hardener "+saved.Version {
-			t.Errorf("it says %q, want version %s", version, saved.Version)
+		if version != "hardener "+image.Version {
+			t.Errorf("it says %q, want version %s", version, image.Version)
 		}
 	})
 
@@ -101,6 +78,43 @@ func TestImageImport(t *testing.T) {
 			t.Errorf("the pod sees other components than the host: %s, want %s", a, b)
 		}
 	})
+}
+
+// savedImage is the image as hardener-image tells of it.
+type savedImage struct{ Digest, Name, Version string }
+
+func (i savedImage) pinned() string { return i.Name[:strings.LastIndex(i.Name, ":")] + "@" + i.Digest }
+
+// importImage has nodes import the archive that hardener-image saves, for as long
+// as the test runs. No registry has the image.
+func importImage(t *testing.T, nodes ...*machine.Node) (image savedImage) {
+	t.Helper()
+	archive := filepath.Join(t.TempDir(), "image.tar")
+	save := exec.CommandContext(t.Context(), "go", "run", "./cmd/hardener-image", "save", archive,
+		"--name", "registry.invalid/team/hardener", "--tag", "e2e", "--output", "json") // .invalid answers nobody (RFC 2606)
+	save.Dir = "../.."
+	save.Stderr = os.Stderr
+	out, err := save.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(out, &image); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range nodes {
+		file, err := os.Open(archive)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		t.Cleanup(func() {
+			n.Run(context.Background(), "ctr", "-n", "k8s.io", "images", "rm", "--sync", image.Name, image.pinned())
+		})
+		if _, err := n.Feed(t.Context(), file, "ctr", "-n", "k8s.io", "images", "import", "-"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return image
 }
 
 // running is which components a detection found, and where.

@@ -151,7 +151,7 @@ func podsReady(ctx context.Context, client kubernetes.Interface, since time.Time
 		return fmt.Errorf("%d pods for %d nodes", len(pods.Items), nodes)
 	}
 	for _, p := range pods.Items {
-		if p.Status.Phase == core.PodSucceeded {
+		if p.Status.Phase == core.PodSucceeded || p.Status.Phase == core.PodFailed && ofJob(p) {
 			continue
 		}
 		if len(p.Status.ContainerStatuses) < len(p.Spec.Containers) {
@@ -164,4 +164,10 @@ func podsReady(ctx context.Context, client kubernetes.Interface, since time.Time
 		}
 	}
 	return nil
+}
+
+// ofJob says that a pod which has ended is not replaced as a matter of course.
+func ofJob(p core.Pod) bool {
+	owner := meta.GetControllerOf(&p)
+	return owner != nil && owner.Kind == "Job"
 }

@@ -3,6 +3,7 @@
 package rollout
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -11,7 +12,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/report"
 	"github.com/kubespray-hardener/kubespray-hardener/manifests"
@@ -87,6 +90,40 @@ clusters: [{name: x, cluster: {server: "https://%s", insecure-skip-tls-verify: t
 	c.on("w1", bad)
 	if _, errs := run(3, "fix", "--image", image); !strings.Contains(errs, "hardener: error: rollout: stopped: node w1: fix: it is broken; not begun: w2, cp1") {
 		t.Errorf("a node that fails:\n%s", errs)
+	}
+
+	// Told to stop, it says so in its own exit code, and the same command goes on.
+	slow := passing("w1")
+	slow.lasts = 20 * time.Second
+	c.on("w1", slow)
+	told := exec.CommandContext(t.Context(), hardener, "rollout", "fix", "--image", image, "--restart")
+	told.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
+	stderr, err := told.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := told.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
+		said = append(said, lines.Text())
+		if strings.Contains(lines.Text(), "w1: running") {
+			if err := told.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := told.Wait(); told.ProcessState.ExitCode() != 143 {
+		t.Errorf("told to stop: %v, want exit code 143: %q", err, said)
+	}
+	if len(said) == 0 || said[len(said)-1] != "hardener: hint: the same command goes on where it stopped" {
+		t.Errorf("told to stop, it says %q", said)
+	}
+	_, job, _ := strings.Cut(strings.Join(said, "\n"), "w1: running: Job ")
+	job, _, _ = strings.Cut(job, "\n")
+	if _, errs := run(1, "fix", "--image", image); !strings.Contains(errs, "w1: running: Job "+job+"\n") || !strings.Contains(errs, "[3/3]") {
+		t.Errorf("after it was told to stop, with %s under way:\n%s", job, errs)
 	}
 
 	// What it prints, and the plain files, pass the API server's strict eyes.
