@@ -55,7 +55,9 @@ func (x *inquiry) configFile(flag string) (doc document, evidence []string, ok b
 // anonymousPaths are what kubeadm's probes, load balancers and kubeadm join ask for
 // without credentials. The last is open to those whom RBAC lets read it; without
 // its path nobody could join, by a discovery file neither.
-var anonymousPaths = []string{"/livez", "/readyz", "/healthz", "/api/v1/namespaces/kube-public/configmaps/cluster-info"}
+var anonymousPaths = []string{"/livez", "/readyz", "/healthz", discoveryPath}
+
+const discoveryPath = "/api/v1/namespaces/kube-public/configmaps/cluster-info"
 
 // anonymousAPIServer: an AuthenticationConfiguration can restrict anonymous
 // requests to the health endpoints and to what a join starts from, which --anonymous-auth=false would break
@@ -109,7 +111,11 @@ func anonymousAPIServer(x *inquiry) (Verdict, bool) {
 	if len(others) > 0 {
 		return x.bad("the AuthenticationConfiguration lets anonymous requests to more than the health endpoints and cluster-info", evidence...)
 	}
-	return x.pass("anonymous requests are restricted to the health endpoints by an AuthenticationConfiguration", evidence...)
+	const restricted = "anonymous requests are restricted to the health endpoints by an AuthenticationConfiguration"
+	if !slices.Contains(paths, discoveryPath) {
+		return x.pass(restricted+"; without the path of kube-public/cluster-info no node can join by token or discovery file", evidence...)
+	}
+	return x.pass(restricted, evidence...)
 }
 
 // authorizationModes: --authorization-config takes the place of

@@ -98,7 +98,7 @@ func TestAPIServerRules(t *testing.T) {
 	judge(t, "master", []ruleTest{
 		{"anonymous: on", same, anonymous, check.Warn, check.Warn, check.Warn, ""},
 		{"anonymous: off by flag", args(node.APIServer, "--anonymous-auth=false"), anonymous, check.Pass, check.Pass, check.Pass, ""},
-		{"anonymous: health paths only", authn(health), anonymous, check.Warn, check.Warn, check.Pass, "restricted to the health endpoints"},
+		{"anonymous: health paths only", authn(health), anonymous, check.Warn, check.Warn, check.Pass, "no node can join by token"},
 		{"anonymous: off by file", authn("anonymous: {enabled: false}\n"), anonymous, check.Warn, check.Warn, check.Pass, "are off"},
 		{"anonymous: where a join starts", authn("anonymous: {enabled: true, conditions: [{path: /livez}, {path: /api/v1/namespaces/kube-public/configmaps/cluster-info}]}\n"), anonymous, check.Warn, check.Warn, check.Pass, "restricted"},
 		{"anonymous: other paths too", authn("anonymous: {enabled: true, conditions: [{path: /livez}, {path: /metrics}]}\n"), anonymous, check.Warn, check.Warn, check.Warn, "more than the health endpoints"},
