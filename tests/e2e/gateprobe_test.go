@@ -26,18 +26,24 @@ type probed struct {
 // probing builds gateprobe and lays it on nodes.
 func probing(t *testing.T, nodes ...*machine.Node) {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "gateprobe")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./gateprobe")
+	lay(t, "gateprobe", nodes...)
+}
+
+// lay builds a program of this folder and lays it on nodes, in /root.
+func lay(t *testing.T, name string, nodes ...*machine.Node) {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), name)
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./"+name)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build gateprobe: %v: %s", err, out)
+		t.Fatalf("build %s: %v: %s", name, err, out)
 	}
 	content, err := os.ReadFile(program)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, n := range nodes {
-		if _, err := n.Feed(t.Context(), bytes.NewReader(content), "sh", "-c", "cat > /root/gateprobe && chmod 0755 /root/gateprobe"); err != nil {
+		if _, err := n.Feed(t.Context(), bytes.NewReader(content), "sh", "-c", "cat > /root/"+name+" && chmod 0755 /root/"+name); err != nil {
 			t.Fatal(err)
 		}
 	}

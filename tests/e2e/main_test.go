@@ -137,7 +137,7 @@ func must(t *testing.T, n *machine.Node, name string, args ...string) string {
 func until(t *testing.T, limit time.Duration, what string, holds func() (bool, string)) {
 	t.Helper()
 	var said string
-	for began := time.Now(); time.Since(began) < limit; time.Sleep(200 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < limit; time.Sleep(time.Second) {
 		var ok bool
 		if ok, said = holds(); ok {
 			return
