@@ -117,13 +117,14 @@ func ended(job *batchv1.Job) (done bool, failed string) {
 }
 
 // drive waits for the Job of a node. A nil error means that its program ended by
-// itself and said how.
+// itself and said how. A look is one request, for the Job alone: a list of the
+// Job's pods has the API server go through those of all nodes.
 func (a *API) drive(ctx context.Context, id, node, job string, t Times) (Outcome, error) {
 	path := inNamespace("batch/v1", "jobs", job)
 	begin := time.Now()
 	started := false
 	var away time.Time // since when the node is NotReady
-	var looked time.Time
+	looked := begin    // at the node
 	for wait := min(time.Second, t.Poll); ; wait = min(wait*3/2, t.Poll) {
 		var j batchv1.Job
 		switch err := a.get(ctx, path, &j); {
@@ -136,10 +137,10 @@ func (a *API) drive(ctx context.Context, id, node, job string, t Times) (Outcome
 		if done {
 			return a.finish(ctx, id, node, job, failed)
 		}
-		if !started {
+		started = started || j.Status.Ready != nil && *j.Status.Ready > 0
+		if !started && time.Since(begin) > t.Start {
 			why := ""
-			started, why = a.started(ctx, job, j.Status.Ready)
-			if !started && time.Since(begin) > t.Start {
+			if started, why = a.started(ctx, job); !started {
 				// Nothing has begun, so that nothing is lost.
 				err := fmt.Errorf("its pod did not start within %s: %s", t.Start, why)
 				return Outcome{}, errors.Join(err, a.remove(ctx, path, t.Settle))
@@ -191,11 +192,9 @@ func (a *API) pods(ctx context.Context, job string) ([]corev1.Pod, error) {
 	return list.Items, err
 }
 
-// started tells whether the program of a Job runs or ran, else what keeps it.
-func (a *API) started(ctx context.Context, job string, ready *int32) (bool, string) {
-	if ready != nil && *ready > 0 {
-		return true, ""
-	}
+// started tells whether the program of a Job runs or ran, by its pods, else what
+// keeps it.
+func (a *API) started(ctx context.Context, job string) (bool, string) {
 	pods, err := a.pods(ctx, job)
 	if err != nil {
 		return false, err.Error()
