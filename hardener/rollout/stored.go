@@ -4,9 +4,15 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"net/url"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/report"
 )
+
+// reportPage is how many reports are read at once: as many of the largest
+// (maxReport, in base64) as one answer may have (maxAnswer).
+const reportPage = 50
 
 // Stored puts the report of the last rollout together again, from what lies in
 // the cluster. It may be under way.
@@ -19,19 +25,56 @@ func Stored(ctx context.Context, api *API) (report.Cluster, error) {
 	for _, skipped := range s.Plan.Skipped {
 		c.Add(report.ClusterNode{Name: skipped.Node, State: report.NodeSkipped, Reason: skipped.Reason}, nil)
 	}
+	left := map[string]bool{}
 	for _, node := range s.Plan.Order() {
-		o, err := api.outcome(ctx, s.ID, node)
+		left[node] = true
+	}
+	err = api.outcomes(ctx, s.ID, func(node string, o Outcome) {
+		if !left[node] {
+			return
+		}
+		delete(left, node)
 		n := report.ClusterNode{Name: node, State: report.NodeDone}
-		switch {
-		case errors.Is(err, errNoOutcome):
-			n.State, n.Reason = report.NodeLeft, err.Error()
-		case err != nil:
-			return report.Cluster{}, err
-		case o.Exit > 1:
+		if o.Exit > 1 {
 			n.State, n.Reason = report.NodeFailed, cmp.Or(o.Error, "its program failed")
 		}
 		c.Add(n, o.Report)
+	})
+	if err != nil {
+		return report.Cluster{}, err
+	}
+	for node := range left {
+		c.Add(report.ClusterNode{Name: node, State: report.NodeLeft, Reason: errNoOutcome.Error()}, nil)
 	}
 	c.Sort()
 	return c, nil
+}
+
+// outcomes reads what the programs of nodes have delivered in a rollout, some at a
+// time: neither a request for each of a thousand nodes, nor all in memory.
+func (a *API) outcomes(ctx context.Context, id string, each func(node string, o Outcome)) error {
+	for next := ""; ; {
+		var page struct {
+			Metadata struct {
+				Continue string `json:"continue"`
+			} `json:"metadata"`
+			Items []stored `json:"items"`
+		}
+		path := fmt.Sprintf("%s?labelSelector=%s&limit=%d&continue=%s", inNamespace("", "configmaps", ""), url.QueryEscape(labelRollout+"="+id), reportPage, url.QueryEscape(next))
+		if err := a.get(ctx, path, &page); err != nil {
+			return fmt.Errorf("reports: %w", err)
+		}
+		for _, one := range page.Items {
+			switch o, err := one.outcome(); {
+			case errors.Is(err, errNoOutcome):
+			case err != nil:
+				return fmt.Errorf("ConfigMap %s/%s: %w", Namespace, one.Metadata.Name, err)
+			default:
+				each(one.Metadata.Annotations[annotationNode], o)
+			}
+		}
+		if next = page.Metadata.Continue; next == "" {
+			return nil
+		}
+	}
 }
