@@ -1,7 +1,7 @@
 // Package apiserver starts a real kube-apiserver and a real etcd for a test that
 // needs the Kubernetes API and no nodes: RBAC, admission and validation are
-// Kubernetes' own. No controller and no kubelet runs, so that a test plays their
-// part and nothing else.
+// Kubernetes' own. No kubelet runs, and no controller that a test does not ask
+// for, so that the test plays their part and nothing else.
 //
 // The programs are those of the lab (tests/lab/components), from the cache. It
 // leaves clusters with nodes to package lab.
@@ -43,14 +43,15 @@ const adminToken = "admin"
 type Server struct {
 	Address string // "192.0.2.1:40000": of this machine, as the API knows no loopback
 
-	t       *testing.T
-	kubectl string // path of a kubectl of the same version
-	start   func() *exec.Cmd
-	server  *exec.Cmd
+	t        *testing.T
+	programs string // the folder of Kubernetes' programs
+	start    func() *exec.Cmd
+	server   *exec.Cmd
 }
 
 // Start starts an etcd and an API server with RBAC and waits until it is ready.
-func Start(t *testing.T) *Server {
+// flags are further ones of the API server; of one that is set twice the last counts.
+func Start(t *testing.T, flags ...string) *Server {
 	t.Helper()
 	ctx := t.Context()
 	repo, err := oracle.Repository(ctx)
@@ -69,7 +70,7 @@ func Start(t *testing.T) *Server {
 	dir := t.TempDir()
 	ip, ports := address(t), free(t, 3)
 	client := "http://127.0.0.1:" + ports[0]
-	run(t, "etcd", func() *exec.Cmd {
+	Run(t, "etcd", func() *exec.Cmd {
 		return exec.Command(filepath.Join(programs(etcd, ""), "server"), "--data-dir="+filepath.Join(dir, "etcd"), "--unsafe-no-fsync",
 			"--listen-client-urls="+client, "--advertise-client-urls="+client, "--listen-peer-urls=http://127.0.0.1:"+ports[1],
 			"--initial-advertise-peer-urls=http://127.0.0.1:"+ports[1], "--initial-cluster=default=http://127.0.0.1:"+ports[1])
@@ -79,14 +80,14 @@ func Start(t *testing.T) *Server {
 	if err := os.WriteFile(tokens, []byte(adminToken+",admin,admin,system:masters\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{Address: net.JoinHostPort(ip, ports[2]), kubectl: filepath.Join(kube, "kubectl"), t: t}
+	s := &Server{Address: net.JoinHostPort(ip, ports[2]), programs: kube, t: t}
 	s.start = func() *exec.Cmd {
-		return exec.Command(filepath.Join(kube, "kube-apiserver"), "--etcd-servers="+client, "--bind-address="+ip, "--advertise-address="+ip,
-			"--secure-port="+ports[2], "--cert-dir="+dir, "--token-auth-file="+tokens, "--authorization-mode=RBAC",
-			"--service-account-key-file="+key, "--service-account-signing-key-file="+key, "--service-account-issuer=https://test",
-			"--service-cluster-ip-range=10.233.0.0/24", "--allow-privileged", "--enable-priority-and-fairness=false", "--watch-cache=false")
+		return exec.Command(filepath.Join(kube, "kube-apiserver"), append([]string{"--etcd-servers=" + client, "--bind-address=" + ip, "--advertise-address=" + ip,
+			"--secure-port=" + ports[2], "--cert-dir=" + dir, "--token-auth-file=" + tokens, "--authorization-mode=RBAC",
+			"--service-account-key-file=" + key, "--service-account-signing-key-file=" + key, "--service-account-issuer=https://test",
+			"--service-cluster-ip-range=10.233.0.0/24", "--allow-privileged", "--enable-priority-and-fairness=false", "--watch-cache=false"}, flags...)...)
 	}
-	s.server = run(t, "kube-apiserver", s.start)
+	s.server = Run(t, "kube-apiserver", s.start)
 	s.WaitReady()
 	return s
 }
@@ -127,7 +128,7 @@ func (s *Server) Apply(yaml []byte) {
 // Kubectl runs kubectl with the rights of Admin and returns its output.
 func (s *Server) Kubectl(stdin []byte, args ...string) string {
 	s.t.Helper()
-	cmd := exec.Command(s.kubectl, append([]string{"--server=https://" + s.Address, "--token=" + adminToken, "--insecure-skip-tls-verify", "--kubeconfig=/dev/null"}, args...)...)
+	cmd := exec.Command(filepath.Join(s.programs, "kubectl"), append([]string{"--server=https://" + s.Address, "--token=" + adminToken, "--insecure-skip-tls-verify", "--kubeconfig=/dev/null"}, args...)...)
 	cmd.Stdin = bytes.NewReader(stdin)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -145,7 +146,7 @@ func (s *Server) Stop() {
 // Restart starts an API server that Stop has ended.
 func (s *Server) Restart() {
 	s.t.Helper()
-	s.server = run(s.t, "kube-apiserver", s.start)
+	s.server = Run(s.t, "kube-apiserver", s.start)
 }
 
 // WaitReady waits until the API server is ready.
@@ -170,9 +171,33 @@ func (s *Server) WaitReady() {
 	s.t.Fatalf("the API server is not ready: %s", last)
 }
 
-// run starts a program that ends with the test; what it printed is shown when the
+// Kubeconfig writes a kubeconfig and returns its path: of whoever has this token.
+func (s *Server) Kubeconfig(token string) string {
+	s.t.Helper()
+	path := filepath.Join(s.t.TempDir(), "kubeconfig")
+	text := fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: x, contexts: [{name: x, context: {cluster: x, user: x}}],
+clusters: [{name: x, cluster: {server: "https://%s", insecure-skip-tls-verify: true}}], users: [{name: x, user: {token: %q}}]}`, s.Address, token)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return path
+}
+
+// Controllers starts a controller manager with these controllers, until the test
+// ends. It may ask as much as it likes, so that no test waits for its usual limit
+// of 20 requests a second.
+func (s *Server) Controllers(names ...string) {
+	s.t.Helper()
+	kubeconfig := s.Kubeconfig(adminToken)
+	Run(s.t, "kube-controller-manager", func() *exec.Cmd {
+		return exec.Command(filepath.Join(s.programs, "kube-controller-manager"), "--kubeconfig="+kubeconfig, "--controllers="+strings.Join(names, ","),
+			"--leader-elect=false", "--secure-port=0", "--kube-api-qps=1000", "--kube-api-burst=1000", "--min-resync-period=1h")
+	})
+}
+
+// Run starts a program that ends with the test; what it printed is shown when the
 // test fails.
-func run(t *testing.T, name string, command func() *exec.Cmd) *exec.Cmd {
+func Run(t *testing.T, name string, command func() *exec.Cmd) *exec.Cmd {
 	t.Helper()
 	cmd := command()
 	log, err := os.CreateTemp(t.TempDir(), name)

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,12 +34,7 @@ func TestCommand(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	c := newCluster(t, "cp1", "w1", "w2")
-	kubeconfig := filepath.Join(dir, "kubeconfig")
-	text := fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: x, contexts: [{name: x, context: {cluster: x, user: x}}],
-clusters: [{name: x, cluster: {server: "https://%s", insecure-skip-tls-verify: true}}], users: [{name: x, user: {token: admin}}]}`, c.Address)
-	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	kubeconfig := c.Kubeconfig(c.Admin().BearerToken)
 	run := func(want int, args ...string) (stdout, stderr string) {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), hardener, append([]string{"rollout"}, args...)...)
