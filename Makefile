@@ -5,11 +5,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-# Nodes generated for each cis-1.* profile by `make parity`. One or two of them
-# have a loop of links, on which both programs give up.
-NODES ?= 32
-
-.PHONY: build image profiles demo test lab lab-down e2e e2e-ha faults bench-policies parity bench fuzz lint clean
+.PHONY: build image profiles demo test lab lab-down e2e e2e-ha scale faults bench-policies parity bench fuzz lint clean
 
 build: profiles
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/hardener ./cmd/hardener-image
@@ -48,7 +44,7 @@ lab-down:
 # at a time, since each wants the machine to itself.
 E2E = $(GO) run ./tests/runner -v $(if $(STRICT),-strict) -- -tags e2e -count=1 -p 1 -timeout 75m
 e2e: profiles
-	LAB_KUBERNETES=$(KUBERNETES) $(E2E) ./tests/lab/... ./tests/deadman ./tests/rollout
+	LAB_KUBERNETES=$(KUBERNETES) $(E2E) ./tests/lab/... ./tests/deadman ./tests/rollout ./tests/scale
 	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -skip '$(SKIP)' ./tests/e2e -settle=$(SETTLE) -soak=$(SOAK)
 
 # How long e2e's fixes watch what they restarted, and how long e2e watches a
@@ -59,6 +55,11 @@ SKIP   ?= ^TestHA
 
 e2e-ha: profiles
 	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -run '^TestHA' ./tests/e2e
+
+# Rollouts over clusters of NODES simulated nodes, and of a tenth of them.
+scale: NODES ?= 1000
+scale: profiles
+	$(E2E) ./tests/scale -nodes=$(NODES)
 
 # Fixes of a live control plane, broken in every way, TRIALS of them.
 # LABS clusters at a time; SEED of the moments, 0 for others each time.
@@ -72,6 +73,9 @@ faults: profiles
 bench-policies: profiles
 	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -run '^TestPolicies$$' ./tests/e2e
 
+# NODES generated for each cis-1.* profile. One or two of them have a loop of
+# links, on which both programs give up.
+parity: NODES ?= 32
 parity: profiles
 	$(GO) test -timeout 85m -count=1 -v -run '^TestParity$$' ./tests/parity -parity.nodes=$(NODES)
 

@@ -22,11 +22,19 @@ func TestBuildRefusesAnUnknownVersion(t *testing.T) {
 	}
 }
 
-// TestPins wants a folder for every component, named after what it pins.
+// TestPins wants a folder for every component, and every folder named after what
+// it pins.
 func TestPins(t *testing.T) {
 	pins := []string{etcd, containerd, cni, coreDNS}
 	for _, version := range Kubernetes {
 		pins = append(pins, "kubernetes-"+version)
+	}
+	folders, err := os.ReadDir(filepath.Join("..", "components"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, folder := range folders {
+		pins = append(pins, folder.Name())
 	}
 	for _, pin := range pins {
 		content, err := os.ReadFile(filepath.Join("..", "components", pin, "go.mod"))
