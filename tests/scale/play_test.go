@@ -21,6 +21,10 @@ import (
 // endedAnnotation tells kwok that the program of a pod has ended (kwok.yaml).
 const endedAnnotation = "scale/ended"
 
+// lasts is how long a program takes on a worker: so long that a rollout which looks
+// too often at its Job is seen to.
+const lasts = 2 * time.Second
+
 // play plays the program of each pod that runs, until the context ends.
 func (c *cluster) play(ctx context.Context) {
 	var under errgroup.Group
@@ -77,9 +81,10 @@ func (c *cluster) program(ctx context.Context, pod corev1.Pod) error {
 	if err != nil {
 		return err
 	}
-	r := c.worker
-	if strings.HasPrefix(pod.Spec.NodeName, "cp") {
-		r = c.control
+	r := c.control
+	if !strings.HasPrefix(pod.Spec.NodeName, "cp") {
+		r = c.worker
+		time.Sleep(lasts)
 	}
 	r.Node.Name = pod.Spec.NodeName
 	if err := rollout.Deliver(ctx, api, to, rollout.Outcome{Exit: 1, Report: &r}); err != nil {
