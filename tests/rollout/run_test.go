@@ -204,7 +204,8 @@ func TestOutage(t *testing.T) {
 	c.on("cp1", long)
 	o := c.options("fix")
 	// A process that is killed gives no Lease back: this one is not renewed in time.
-	o.Holding.Lasts, o.Holding.Renew, o.Holding.Wait = 2*time.Second, 500*time.Millisecond, time.Minute
+	// It still outlasts a machine that has much to do.
+	o.Holding.Lasts, o.Holding.Renew, o.Holding.Wait = 10*time.Second, 500*time.Millisecond, time.Minute
 	ctx, kill := context.WithCancel(t.Context())
 	defer kill()
 	running := make(chan struct{})
