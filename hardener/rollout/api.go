@@ -116,8 +116,12 @@ const wakingTime = 30 * time.Second
 
 // waking tells whether a refusal may come from a server that has just started.
 func (a *API) waking(err error) bool {
+	return refused(err) && time.Since(time.Unix(0, a.away.Load())) < wakingTime
+}
+
+func refused(err error) bool {
 	c := code(err)
-	return (c == http.StatusForbidden || c == http.StatusUnauthorized) && time.Since(time.Unix(0, a.away.Load())) < wakingTime
+	return c == http.StatusForbidden || c == http.StatusUnauthorized
 }
 
 // once makes one request. body may be bytes or anything with a JSON form; into,
@@ -189,8 +193,13 @@ func accept(into any) string {
 // do is once, repeated while the server is away and patience lasts. A request
 // that was repeated may have been carried out before: a POST then fails because
 // the object exists, a DELETE because it does not.
+//
+// A server that refuses is asked whether it is ready, which it tells everybody
+// (kube-apiserver --authorization-always-allow-paths), and then once more: it may
+// have started just before our first request.
 func (a *API) do(ctx context.Context, method, path, media string, body, into any) error {
 	begin := time.Now()
+	asked := false
 	for wait := 500 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := a.once(ctx, method, path, media, body, into)
 		if err == nil || ctx.Err() != nil {
@@ -199,7 +208,15 @@ func (a *API) do(ctx context.Context, method, path, media string, body, into any
 		if passing(err) {
 			a.away.Store(time.Now().UnixNano())
 		} else if !a.waking(err) {
-			return err
+			if asked || !refused(err) || a.Patience == 0 {
+				return err
+			}
+			asked = true
+			var text []byte
+			if a.once(ctx, http.MethodGet, "/readyz", "", nil, &text) != nil {
+				a.away.Store(time.Now().UnixNano())
+			}
+			continue
 		}
 		if time.Since(begin)+wait > a.Patience {
 			return err

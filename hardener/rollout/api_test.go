@@ -22,7 +22,9 @@ func TestPatience(t *testing.T) {
 		"at once":                              {[]int{200}, true, 0},
 		"away, then there":                     {[]int{503, 429, 200}, true, 0},
 		"a server that wakes knows no rights":  {[]int{503, 403, 401, 200}, true, 0},
-		"one that is awake means what it says": {[]int{403, 200}, false, 1},
+		"one that is awake means what it says": {[]int{403, 200, 403, 200}, false, 1}, // the second is of /readyz
+		"one that woke up just before":         {[]int{403, 500, 403, 401, 200}, true, 0},
+		"one that woke up meanwhile":           {[]int{403, 200, 200}, true, 0},
 		"a mistake is not repeated":            {[]int{422, 200}, false, 1},
 		"what is not there":                    {[]int{404, 200}, false, 1},
 	}
