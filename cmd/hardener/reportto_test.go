@@ -38,6 +38,9 @@ func TestReportTo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var path, exit string
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/readyz" { // a refusal is taken at its word from one that is ready
+					return
+				}
 				status := tt.status[0]
 				tt.status = tt.status[min(1, len(tt.status)-1):]
 				var patch struct {

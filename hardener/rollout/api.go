@@ -213,7 +213,7 @@ func (a *API) do(ctx context.Context, method, path, media string, body, into any
 			}
 			asked = true
 			var text []byte
-			if a.once(ctx, http.MethodGet, "/readyz", "", nil, &text) != nil {
+			if passing(a.once(ctx, http.MethodGet, "/readyz", "", nil, &text)) {
 				a.away.Store(time.Now().UnixNano())
 			}
 			continue
