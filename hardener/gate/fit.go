@@ -148,9 +148,9 @@ func (f *fitness) kubeletReachesAPI(ctx context.Context) error {
 	if ready, why := n.ready(); !ready {
 		return fmt.Errorf("node %s is not ready: %s", n.Metadata.Name, why)
 	}
-	// Short of disk, a kubelet deletes every container that does not run and then
-	// every image that no container has, beyond what diskFree asks for: what
-	// restarts in that moment does not come back without a registry
+	// Short of disk, which may be before diskFree takes it for that, a kubelet deletes
+	// every image that no container has: a static pod whose old container has just
+	// gone does not come back without a registry
 	// (pkg/kubelet/eviction/helpers.go, buildSignalToNodeReclaimFuncs).
 	if c, ok := conditionOf(n.Status.Conditions, "DiskPressure"); ok && c.Status == "True" {
 		return fmt.Errorf("node %s is short of disk, and its kubelet deletes images that nothing runs from: %s", n.Metadata.Name, short(c.Message))

@@ -34,10 +34,7 @@ func TestRollout(t *testing.T) {
 	image := importImage(t, cp, worker)
 	began := time.Now()
 	r := newRollout(t, cp, image)
-	r.apply(t)
-	if r.ends(t) != "Complete" {
-		t.Fatal(r.last(t))
-	}
+	r.completes(t)
 	merged := r.report(t)
 	allDone(t, merged, "cp1", "worker1")
 	for _, n := range merged.Nodes {
@@ -65,10 +62,7 @@ func TestRollout(t *testing.T) {
 		t.Error(err)
 	}
 
-	r.apply(t)
-	if r.ends(t) != "Complete" {
-		t.Fatal(r.last(t))
-	}
+	r.completes(t)
 	again := r.report(t)
 	allDone(t, again, "cp1", "worker1")
 	for _, n := range again.Nodes {
@@ -130,10 +124,7 @@ func TestRolloutKilled(t *testing.T) {
 	works(t, c)
 
 	first := r.report(t)
-	r.apply(t)
-	if r.ends(t) != "Complete" {
-		t.Fatal(r.last(t))
-	}
+	r.completes(t)
 	last := r.report(t)
 	allDone(t, last, "cp1", "worker1")
 	if last.Rollout.ID != first.Rollout.ID {
@@ -170,6 +161,15 @@ func (r rolledOut) apply(t *testing.T) {
 	must(t, r.cp, "kubectl", "-n", rollout.Namespace, "delete", "job", "rollout", "--ignore-not-found", "--wait")
 	if _, err := r.cp.Feed(t.Context(), strings.NewReader(r.manifests), "kubectl", "apply", "-f", "-"); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// completes starts the Job and wants it to get to its end.
+func (r rolledOut) completes(t *testing.T) {
+	t.Helper()
+	r.apply(t)
+	if r.ends(t) != "Complete" {
+		t.Fatal(r.last(t))
 	}
 }
 
