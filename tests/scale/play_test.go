@@ -13,7 +13,6 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/rollout"
 )
@@ -77,7 +76,7 @@ func (c *cluster) program(ctx context.Context, pod corev1.Pod) error {
 	}
 	config := c.Admin()
 	config.BearerToken = token.Status.Token
-	api, err := rollout.Connect(rest.CopyConfig(config))
+	api, err := rollout.Connect(config)
 	if err != nil {
 		return err
 	}
