@@ -47,7 +47,7 @@ func (a *API) look(ctx context.Context) (c Cluster, uids map[string]string, err 
 	for _, p := range pods.Items {
 		for i := range c.Nodes {
 			if c.Nodes[i].Name == p.Spec.NodeName {
-				c.Nodes[i].ControlPlane = true
+				c.Nodes[i].ControlPlane, c.Nodes[i].APIServer = true, true
 			}
 		}
 		for _, container := range p.Spec.Containers {

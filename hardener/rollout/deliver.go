@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -16,7 +17,8 @@ import (
 
 // Where a ConfigMap holds a node's report and how its program ended.
 const (
-	reportKey       = "report.json.gz" // in binaryData
+	reportKey       = "report.json.gz"  // in binaryData
+	earlierKey      = "earlier.json.gz" // likewise: of what the same rollout did on the node before
 	annotationExit  = Namespace + "/exit"
 	annotationError = Namespace + "/error"
 	annotationEnded = Namespace + "/ended" // RFC 3339
@@ -25,6 +27,9 @@ const (
 // maxReport limits a compressed report, in bytes: a ConfigMap holds 1 MiB, and
 // base64 and the rest of the object count (k8s.io/api/core/v1, MaxSecretSize).
 const maxReport = 700 << 10
+
+// maxEarlier limits the report of what was done before, which lies beside it.
+const maxEarlier = 250 << 10
 
 // maxReportJSON limits a report once it is unpacked, in bytes.
 const maxReportJSON = 64 << 20
@@ -145,10 +150,27 @@ func (s stored) outcome() (o Outcome, err error) {
 		return o, fmt.Errorf("exit code %q: %w", exit, err)
 	}
 	o.Error = s.Metadata.Annotations[annotationError]
-	if packed, ok := s.BinaryData[reportKey]; ok {
-		if o.Report, err = unpack(packed); err != nil {
-			return o, err
+	o.Report, err = s.report()
+	return o, err
+}
+
+// report is what is known of a node, nil if nothing is.
+func (s stored) report() (*report.Report, error) {
+	var all [2]*report.Report
+	for i, key := range []string{reportKey, earlierKey} {
+		packed, ok := s.BinaryData[key]
+		if !ok {
+			continue
+		}
+		var err error
+		if all[i], err = unpack(packed); err != nil {
+			return nil, err
 		}
 	}
-	return o, nil
+	now, earlier := all[0], all[1]
+	if now == nil || earlier == nil {
+		return cmp.Or(now, earlier), nil
+	}
+	both := now.Following(*earlier)
+	return &both, nil
 }

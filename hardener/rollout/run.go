@@ -5,9 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/fix"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/report"
 )
 
@@ -16,10 +19,13 @@ import (
 func Run(ctx context.Context, api *API, o Options) (report.Cluster, error) {
 	o.fill()
 	// A mistake in the choice is told before anything is written.
+	if err := checkSteps(o); err != nil {
+		return report.Cluster{}, &ChoiceError{err}
+	}
 	if _, _, err := api.plan(ctx, o.Choice); err != nil {
 		return report.Cluster{}, err
 	}
-	if err := api.install(ctx); err != nil {
+	if err := api.install(ctx, len(o.Steps) > 0); err != nil {
 		return report.Cluster{}, err
 	}
 	held, lease, err := Acquire(ctx, api, o.Holding)
@@ -55,7 +61,7 @@ func (a *API) plan(ctx context.Context, choice Choice) (Plan, inventory, error) 
 	if err != nil {
 		return Plan{}, inventory{}, &ChoiceError{err}
 	}
-	in := inventory{uids: uids, ready: map[string]bool{}}
+	in := inventory{uids: uids, ready: map[string]bool{}, cluster: c}
 	for _, n := range c.Nodes {
 		in.ready[n.Name] = n.Ready
 	}
@@ -67,6 +73,19 @@ type inventory struct {
 	uids    map[string]string
 	ready   map[string]bool // nodes that were Ready
 	servers []string        // addresses of the API servers
+	cluster Cluster
+}
+
+// elsewhere are the addresses of API servers that are on no Node.
+func (in inventory) elsewhere(servers []string) []string {
+	var hosts []string
+	for _, address := range servers {
+		if host, _, err := net.SplitHostPort(address); err == nil {
+			hosts = append(hosts, host)
+		}
+	}
+	_, missing := place(in.cluster, hosts)
+	return missing
 }
 
 // rollout is one that is under way.
@@ -80,7 +99,9 @@ type rollout struct {
 	mu     sync.Mutex // of what follows, and of Tell
 	merged report.Cluster
 	behind int
+	total  int
 	failed error
+	why    map[string]string // nodes that failed
 }
 
 // open decides what is to be done and takes it down.
@@ -94,6 +115,9 @@ func (r *rollout) open(ctx context.Context) error {
 			return err
 		}
 	}
+	if len(r.o.Steps) > 0 {
+		p.Elsewhere = in.elsewhere(in.servers)
+	}
 	if len(in.servers) > 0 && len(p.Serial) > 0 {
 		if err := r.reach(ctx, in.servers); err != nil {
 			return err
@@ -105,14 +129,15 @@ func (r *rollout) open(ctx context.Context) error {
 		return err
 	}
 	if err == nil && !r.o.Restart && last.goesOn(r.o) {
-		r.state = state{ID: last.ID, Started: last.Started}
-		if r.done, err = r.api.reached(ctx, last.ID); err != nil {
+		r.state = state{ID: last.ID, Started: last.Started, Phase: last.Phase}
+		if r.done, err = r.api.reached(ctx, last.ID, last.Phase); err != nil {
 			return err
 		}
 	} else {
 		r.state = state{ID: newID(), Started: time.Now().UTC().Truncate(time.Second)}
 	}
 	r.state.Command, r.state.Args, r.state.Image, r.state.Plan = r.o.Command, r.o.Args, r.o.Image, p
+	r.state.Steps, r.state.Undo = r.o.Steps, r.o.Undo
 	return r.api.writeState(ctx, r.state)
 }
 
@@ -132,16 +157,18 @@ func (r *rollout) run(ctx, held context.Context) (report.Cluster, error) {
 	}
 	begin, stop := context.WithCancelCause(held)
 	defer stop(nil)
-	left := r.take(ctx, begin, stop, p.Workers, p.Parallel, false)
-	left = append(left, r.take(ctx, begin, stop, p.Serial, 1, true)...)
-
-	var result error
-	if why := r.failed; why != nil || len(left) > 0 {
-		result = &StoppedError{Why: cmp.Or(why, context.Cause(begin)), Left: left}
+	left, result := r.parts(ctx, begin, stop)
+	if result != nil {
 		r.state.Stopped = result.Error()
 	}
-	for _, node := range left {
-		r.merged.Add(report.ClusterNode{Name: node, State: report.NodeLeft, Reason: "the rollout stopped before"}, nil)
+	if r.state.Phase == "" {
+		for _, node := range left {
+			r.merged.Add(report.ClusterNode{Name: node, State: report.NodeLeft, Reason: "the rollout stopped before"}, nil)
+		}
+	} else if merged, err := r.api.collect(context.WithoutCancel(ctx), r.state, r.why); err == nil {
+		r.merged = merged // each node had several turns
+	} else {
+		result = errors.Join(result, err)
 	}
 	r.state.Ended = time.Now().UTC().Truncate(time.Second)
 	r.merged.Rollout = r.state.run()
@@ -152,9 +179,53 @@ func (r *rollout) run(ctx, held context.Context) (report.Cluster, error) {
 	return r.merged, errors.Join(result, r.api.writeState(last, r.state))
 }
 
+// parts takes the nodes by themselves, and then in the phases of steps. It returns
+// the nodes of a part that were not begun, and why it did not get to its end.
+func (r *rollout) parts(ctx, begin context.Context, stop context.CancelCauseFunc) (left []string, result error) {
+	p := r.state.Plan
+	all := parts(r.o, p)
+	if i := slices.IndexFunc(all, func(one part) bool { return one.phase == r.state.Phase }); i > 0 {
+		all = all[i:] // where an earlier process was
+	}
+	for _, one := range all {
+		if one.phase != "" {
+			if err := p.unfit(); err != nil {
+				return nil, &StoppedError{Why: fmt.Errorf("phase %s is not begun: %w", one.phase, err)}
+			}
+			if r.state.Phase != one.phase {
+				r.done, r.state.Phase = nil, one.phase
+				if err := r.api.writeState(ctx, r.state); err != nil {
+					return nil, err
+				}
+			}
+			r.tell(Progress{State: Note, Text: "phase " + string(one.phase)})
+		}
+		r.behind, r.total = 0, len(one.nodes())
+		left := r.part(ctx, begin, stop, one)
+		if why := r.failed; why != nil || len(left) > 0 {
+			return left, &StoppedError{Why: cmp.Or(why, context.Cause(begin)), Left: left}
+		}
+	}
+	return nil, nil
+}
+
+// part takes the nodes of a part.
+func (r *rollout) part(ctx, begin context.Context, stop context.CancelCauseFunc, p part) (left []string) {
+	if p.approve {
+		approving, err := r.approve(begin)
+		if err != nil {
+			r.failed = fmt.Errorf("phase %s is not begun: %w", p.phase, err)
+			return p.nodes()
+		}
+		defer approving()
+	}
+	left = r.take(ctx, begin, stop, p, p.workers, p.parallel, false)
+	return append(left, r.take(ctx, begin, stop, p, p.serial, 1, true)...)
+}
+
 // take takes some nodes, the first of several alone, and returns those that were
 // not begun.
-func (r *rollout) take(ctx, begin context.Context, stop context.CancelCauseFunc, nodes []string, parallel int, serial bool) []string {
+func (r *rollout) take(ctx, begin context.Context, stop context.CancelCauseFunc, p part, nodes []string, parallel int, serial bool) []string {
 	var under sync.WaitGroup
 	defer under.Wait()
 	places := make(chan struct{}, parallel)
@@ -179,7 +250,7 @@ func (r *rollout) take(ctx, begin context.Context, stop context.CancelCauseFunc,
 		}
 		one := func() {
 			defer func() { <-places }()
-			if err := r.node(ctx, begin, node, serial); err != nil {
+			if err := r.node(ctx, begin, p.phase, node, serial); err != nil {
 				stop(err)
 			}
 		}
@@ -203,19 +274,19 @@ func (r *rollout) before(ctx context.Context, node string) error {
 }
 
 // node takes one node from its beginning to its end, and tells of it.
-func (r *rollout) node(ctx, begin context.Context, node string, serial bool) error {
-	outcome, err := r.harden(ctx, begin, node, serial)
+func (r *rollout) node(ctx, begin context.Context, phase fix.Phase, node string, serial bool) error {
+	outcome, err := r.harden(ctx, begin, phase, node, serial)
 	if err != nil {
 		err = r.fail(node, outcome, err)
 	} else {
 		r.succeed(node, outcome, "")
 	}
-	r.announce(ctx, node, story(outcome, err))
+	r.announce(ctx, phase, node, story(outcome, err))
 	return err
 }
 
 // harden has the Job of a node run. The outcome may be known beside an error.
-func (r *rollout) harden(ctx, begin context.Context, node string, serial bool) (Outcome, error) {
+func (r *rollout) harden(ctx, begin context.Context, phase fix.Phase, node string, serial bool) (Outcome, error) {
 	gate := serial && r.o.Choice.Disruptive
 	if gate {
 		r.tell(Progress{Node: node, State: Waiting, Text: "asking each API server, its etcd and the nodes"})
@@ -223,9 +294,13 @@ func (r *rollout) harden(ctx, begin context.Context, node string, serial bool) (
 			return Outcome{}, fmt.Errorf("not begun: the cluster is not whole: %w", err)
 		}
 	}
+	args := append([]string{r.o.Command}, r.o.Args...)
+	if phase != "" {
+		args = slices.Concat([]string{"fix"}, r.o.Args, []string{"--phase=" + string(phase)})
+	}
 	objects, err := newNodeObjects(nodeSpec{
-		Rollout: r.state.ID, Node: node, NodeUID: r.in.uids[node], Image: r.o.Image, Deadline: r.o.Times.Node,
-		Args: append([]string{r.o.Command}, r.o.Args...), ReadOnly: !r.o.Choice.Disruptive,
+		Rollout: r.state.ID, Phase: phase, Node: node, NodeUID: r.in.uids[node], Image: r.o.Image, Deadline: r.o.Times.Node,
+		Args: args, ReadOnly: !r.o.Choice.Disruptive,
 	})
 	if err != nil {
 		return Outcome{}, err
@@ -256,6 +331,10 @@ func (r *rollout) fail(node string, o Outcome, why error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failed = cmp.Or(r.failed, why)
+	if r.why == nil {
+		r.why = map[string]string{}
+	}
+	r.why[node] = why.Error()
 	r.merged.Add(report.ClusterNode{Name: node, State: report.NodeFailed, Reason: why.Error()}, o.Report)
 	r.behind++
 	r.say(Progress{Node: node, State: Failed, Text: why.Error()})
@@ -287,7 +366,7 @@ func (r *rollout) tell(p Progress) {
 
 // say is tell for one who holds the lock.
 func (r *rollout) say(p Progress) {
-	p.Done, p.Total = r.behind, len(r.state.Plan.Order())
+	p.Done, p.Total = r.behind, r.total
 	r.o.Tell(p)
 }
 

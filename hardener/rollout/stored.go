@@ -15,14 +15,22 @@ func Stored(ctx context.Context, api *API) (report.Cluster, error) {
 	if err != nil {
 		return report.Cluster{}, err
 	}
+	return api.collect(ctx, s, nil)
+}
+
+// collect puts the report of a rollout together from what the nodes' programs have
+// delivered. Of some nodes more is known: why they failed.
+func (a *API) collect(ctx context.Context, s state, failed map[string]string) (report.Cluster, error) {
 	c := report.Cluster{Rollout: s.run()}
 	for _, skipped := range s.Plan.Skipped {
 		c.Add(report.ClusterNode{Name: skipped.Node, State: report.NodeSkipped, Reason: skipped.Reason}, nil)
 	}
 	for _, node := range s.Plan.Order() {
-		o, err := api.outcome(ctx, s.ID, node)
+		o, err := a.outcome(ctx, s.ID, node)
 		n := report.ClusterNode{Name: node, State: report.NodeDone}
 		switch {
+		case failed[node] != "":
+			n.State, n.Reason = report.NodeFailed, failed[node]
 		case errors.Is(err, errNoOutcome):
 			n.State, n.Reason = report.NodeLeft, err.Error()
 		case err != nil:
