@@ -28,6 +28,7 @@ type rolloutOptions struct {
 	image    string
 	allowTag bool
 	choice   rollout.Choice
+	steps    []string
 	restart  bool
 	wait     time.Duration
 	timeout  time.Duration
@@ -44,6 +45,15 @@ its etcd, and every node that was Ready is Ready. The first failure ends the
 rollout; the same command goes on where it stopped. A node that is down or
 cordoned is skipped and said; while one of the control plane is, no other of them
 is fixed. Etcd members on hosts without a kubelet are out of a Job's reach.
+
+With --max-risk cluster a fix then takes steps across nodes, in phases: each on every
+node that has a part in it before the next begins on any. They need all nodes, none
+skipped. hardener rollout undo takes them back, in the other order.
+
+  serving-certificates  Each kubelet asks for a serving certificate of the cluster,
+                        approved when every name in it is its own node's; every
+                        control plane looks at every kubelet's; then each API server
+                        demands it, and has to reach logs and exec on every node.
 
 A Lease keeps two rollouts from each other. The node's own gates are those of
 hardener fix.
@@ -69,16 +79,21 @@ or from inside: one privileged Job for each node, safely ordered.
 		},
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newRolloutRunCommand(s, "check"), newRolloutRunCommand(s, "fix"), newRolloutReportCommand(s))
+	c.AddCommand(newRolloutRunCommand(s, "check"), newRolloutRunCommand(s, "fix"), newRolloutRunCommand(s, "undo"), newRolloutReportCommand(s))
 	return c
 }
 
 func newRolloutRunCommand(s streams, command string) *cobra.Command {
 	var o rolloutOptions
+	words := map[string][2]string{
+		"check": {"Check every node; nothing is changed on any", "Runs hardener check on every node of a cluster, in a Job each.\n"},
+		"fix":   {"Fix every node", "Runs hardener fix on every node of a cluster, in a Job each.\n"},
+		"undo":  {"Take steps across nodes back", "Takes back steps across nodes that a fix with --max-risk cluster made.\n"},
+	}[command]
 	c := &cobra.Command{
 		Use:   command,
-		Short: map[string]string{"check": "Check every node; nothing is changed on any", "fix": "Fix every node"}[command],
-		Long:  "Runs hardener " + command + " on every node of a cluster, in a Job each.\n" + rolloutHelp,
+		Short: words[0],
+		Long:  words[1] + rolloutHelp,
 		Example: fmt.Sprintf(`  hardener rollout %[1]s --image registry.local/hardener@sha256:...
   hardener rollout %[1]s --image registry.local/hardener@sha256:... --plan
   hardener rollout %[1]s --image registry.local/hardener@sha256:... --print | kubectl apply -f -`, command),
@@ -90,8 +105,13 @@ func newRolloutRunCommand(s streams, command string) *cobra.Command {
 	flags.AddFlagSet(node)
 	flags.StringVar(&o.image, "image", "", "the image of the Jobs, pinned by its digest")
 	flags.BoolVar(&o.allowTag, "allow-tag", false, "take an image without a digest, such as one imported from an archive")
-	flags.StringSliceVar(&o.choice.Nodes, "nodes", nil, "only these nodes")
-	flags.StringVarP(&o.choice.Selector, "selector", "l", "", "only nodes with these labels")
+	if command != "undo" {
+		flags.StringSliceVar(&o.choice.Nodes, "nodes", nil, "only these nodes")
+		flags.StringVarP(&o.choice.Selector, "selector", "l", "", "only nodes with these labels")
+	}
+	if command != "check" {
+		flags.StringSliceVar(&o.steps, "steps", nil, "which steps across nodes: "+stepNames()+" (fix with --max-risk cluster: all of them)")
+	}
 	flags.StringVar(&o.choice.MaxParallel, "max-parallel", rollout.DefaultParallel, "how many workers at a time: a number, or a part of them, rounded up")
 	flags.BoolVar(&o.restart, "restart", false, "begin with all nodes, also after one that stopped")
 	flags.DurationVar(&o.wait, "wait", 0, "how long to wait for another rollout's Lease")
@@ -103,25 +123,66 @@ func newRolloutRunCommand(s streams, command string) *cobra.Command {
 	o.outputFlags.add(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		dryRun, _ := flags.GetBool("dry-run") // check has none
-		o.choice.Disruptive = command == "fix" && !dryRun
+		o.choice.Disruptive = command != "check" && !dryRun
+		if err := o.chooseSteps(command, flags); err != nil {
+			return err
+		}
 		return runRollout(c.Context(), s, &o, command, changed(flags, node), changed(flags, nil))
 	}
 	return c
+}
+
+func stepNames() string {
+	var all []string
+	for _, s := range rollout.Steps() {
+		all = append(all, string(s))
+	}
+	return strings.Join(all, ", ")
+}
+
+// chooseSteps says which steps across nodes are meant.
+func (o *rolloutOptions) chooseSteps(command string, flags *pflag.FlagSet) error {
+	risk := ""
+	if f := flags.Lookup("max-risk"); f != nil {
+		risk = f.Value.String()
+	}
+	switch {
+	case command == "fix" && len(o.steps) > 0 && risk != string(fix.RiskCluster):
+		return usage("", "--steps needs --max-risk cluster")
+	case command == "fix" && risk == string(fix.RiskCluster) && !o.choice.Disruptive:
+		return usage("the files of all nodes say what each step will change there, and none is", "--dry-run shows no steps: it does not go with --max-risk cluster")
+	case command == "fix" && risk == string(fix.RiskCluster) && len(o.steps) == 0:
+		for _, s := range rollout.Steps() {
+			o.steps = append(o.steps, string(s))
+		}
+	case command == "undo" && len(o.steps) == 0:
+		return usage("--steps takes "+stepNames(), "--steps says what is to be undone")
+	}
+	for _, name := range o.steps {
+		if !slices.Contains(rollout.Steps(), rollout.Step(name)) {
+			return usage("--steps takes "+stepNames(), "--steps: unknown step %q", name)
+		}
+	}
+	return nil
 }
 
 // addNodeFlags adds the flags that go on to check and fix as they are.
 func addNodeFlags(flags *pflag.FlagSet, command string) {
 	flags.String("benchmark", "", "benchmark to check, such as cis-1.12 (default: chosen by the Kubernetes version)")
 	flags.String("kubernetes-version", "", "Kubernetes version that chooses the benchmark (default: the API server's)")
-	flags.StringSliceP("targets", "s", nil, "sections to check (default: by the roles of each node)")
-	flags.StringSliceP("check", "c", nil, "only these checks, such as 1.1.1,1.2.2")
-	flags.StringSliceP("group", "g", nil, "only these groups, such as 1.1,2.2")
-	flags.StringSlice("skip", nil, "checks or groups not to run")
+	if command != "undo" {
+		flags.StringSliceP("targets", "s", nil, "sections to check (default: by the roles of each node)")
+		flags.StringSliceP("check", "c", nil, "only these checks, such as 1.1.1,1.2.2")
+		flags.StringSliceP("group", "g", nil, "only these groups, such as 1.1,2.2")
+		flags.StringSlice("skip", nil, "checks or groups not to run")
+	}
+	if command != "check" {
+		flags.Duration("soak", defaultSoak, "how long restarted components are watched before their changes are kept")
+	}
 	if command == "fix" {
 		flags.Bool("dry-run", false, "show the plan of each node, write nothing")
-		flags.Duration("soak", defaultSoak, "how long restarted components are watched before their changes are kept")
 		flags.Bool("retry", false, "also make changes that failed on a node before")
-		flags.Var(&oneOf{string(fix.RiskRestart), []string{string(fix.RiskFiles), string(fix.RiskRestart), string(fix.RiskWorkload)}}, "max-risk", "how far fixes may go")
+		flags.Var(&oneOf{string(fix.RiskRestart), nodeRisks}, "max-risk", "how far fixes may go; cluster: also steps across nodes")
 	}
 }
 
@@ -154,7 +215,7 @@ func runRollout(ctx context.Context, s streams, o *rolloutOptions, command strin
 		}
 	}
 	if o.print {
-		out, err := rollout.Manifests(o.image, slices.Concat([]string{"rollout", command}, all, []string{"--wait=5m", "--accept-findings"}))
+		out, err := rollout.Manifests(o.image, slices.Concat([]string{"rollout", command}, all, []string{"--wait=5m", "--accept-findings"}), len(o.steps) > 0)
 		if err != nil {
 			return err
 		}
@@ -173,9 +234,13 @@ func runRollout(ctx context.Context, s streams, o *rolloutOptions, command strin
 		}
 		return writePlan(s.out, p)
 	}
+	var steps []rollout.Step
+	for _, name := range o.steps {
+		steps = append(steps, rollout.Step(name))
+	}
 	live := newProgress(s.err)
 	merged, failure := rollout.Run(ctx, api, rollout.Options{
-		Command: command, Args: node, Image: o.image, Choice: o.choice, Restart: o.restart,
+		Command: command, Args: node, Image: o.image, Choice: o.choice, Restart: o.restart, Steps: steps, Undo: command == "undo",
 		Holding: rollout.Holding{Identity: identity(), Wait: o.wait}, Times: rollout.Times{Node: o.timeout},
 		Tell: live.tell,
 	})
