@@ -38,6 +38,8 @@ type FixOptions struct {
 	// Phase, when set, is made instead of fixes: the node's part of a step across
 	// nodes. That the other nodes are ready for it is for the caller to know.
 	Phase fix.Phase
+	// EncryptionKey is for phases of encryption at rest, see fix.Input.
+	EncryptionKey string
 	// Retry also makes changes that failed on this node before.
 	Retry bool
 	// Failed are the changes that failed on this node before.

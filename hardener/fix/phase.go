@@ -33,7 +33,10 @@ const (
 
 // Phases are all of them.
 func Phases() []Phase {
-	return []Phase{ServingKubelet, ServingVerify, ServingAPIServer, ServingUndoAPIServer, ServingUndoKubelet}
+	return []Phase{
+		ServingKubelet, ServingVerify, ServingAPIServer, ServingUndoAPIServer, ServingUndoKubelet,
+		EncryptionLook, EncryptionRead, EncryptionWrite, EncryptionRewrite, EncryptionUndoWrite, EncryptionUndoRewrite, EncryptionUndoRead,
+	}
 }
 
 // makePhase plans a phase and nothing else. What is decided about findings is
@@ -82,8 +85,10 @@ func (p *planner) phase(tx *workspace) error {
 		return p.servingAPIServer(tx, true)
 	case ServingUndoAPIServer:
 		return p.servingAPIServer(tx, false)
+	case ServingVerify:
+		return nil
 	}
-	return nil
+	return p.encrypt(tx)
 }
 
 // servingBootstrap is the setting by which a kubelet asks for its certificate.
@@ -212,10 +217,11 @@ func (p *planner) answers(s profile.Setting) bool { return slices.Contains(bring
 var brings = map[Phase][]string{
 	ServingKubelet:   {"tls-cert-file", "tls-private-key-file"},
 	ServingAPIServer: {kubeletAuthority},
+	EncryptionWrite:  {encryptionFlag, "provider"},
 }
 
 // undoes are the phases that take others back.
-var undoes = map[Phase]Phase{ServingUndoKubelet: ServingKubelet, ServingUndoAPIServer: ServingAPIServer}
+var undoes = map[Phase]Phase{ServingUndoKubelet: ServingKubelet, ServingUndoAPIServer: ServingAPIServer, EncryptionUndoWrite: EncryptionWrite, EncryptionUndoRead: EncryptionWrite}
 
 // GivesUp reports whether a check may fail after a phase though it passed before,
 // because the phase takes back what it asks for.
