@@ -26,6 +26,7 @@ type fixOptions struct {
 	soak     time.Duration
 	retry    bool
 	phase    string
+	sealed   string
 }
 
 // nodeRisks are the values of --max-risk.
@@ -79,7 +80,9 @@ A fix that is known to break clusters is explained, never made.
 	c.Flags().Var(&o.maxRisk, "max-risk", "how far fixes may go")
 	c.RegisterFlagCompletionFunc("max-risk", o.maxRisk.complete)
 	c.Flags().StringVar(&o.phase, "phase", "", "make one phase of a step across nodes instead: for rollouts, which know that the other nodes are ready for it")
+	c.Flags().StringVar(&o.sealed, "sealed-key", "", "the key of encryption at rest, as another control plane has sealed it")
 	c.Flags().MarkHidden("phase")
+	c.Flags().MarkHidden("sealed-key")
 	o.outputFlags.add(c)
 	o.reportTo.add(c.Flags())
 	return c
@@ -123,6 +126,13 @@ func runFix(ctx context.Context, s streams, o *fixOptions) (err error) {
 	}
 	if phase != "" && live == nil {
 		return usage("", "--phase is for a live node")
+	}
+	var secret *phaseKey
+	if phase.Encrypts() {
+		if secret, err = openPhaseKey(tree, options, phase, o.sealed); err != nil {
+			return fmt.Errorf("fix: phase %s: %w", phase, err)
+		}
+		f.EncryptionKey = secret.key
 	}
 	if err := inject(&f); err != nil {
 		return err
@@ -173,6 +183,9 @@ func runFix(ctx context.Context, s streams, o *fixOptions) (err error) {
 	}
 	if phase != "" && failure == nil && len(fixed.After.Run.Changes) == 0 && !o.dryRun {
 		failure = live.holds(ctx, phase)
+	}
+	if secret != nil && failure == nil && !o.dryRun {
+		o.reportTo.handover, failure = secret.handover()
 	}
 	if err := o.write(s, fixed.After); err != nil {
 		return errors.Join(failure, err)

@@ -29,6 +29,7 @@ type rolloutOptions struct {
 	allowTag bool
 	choice   rollout.Choice
 	steps    []string
+	snapshot bool
 	restart  bool
 	wait     time.Duration
 	timeout  time.Duration
@@ -54,6 +55,11 @@ skipped. hardener rollout undo takes them back, in the other order.
                         approved when every name in it is its own node's; every
                         control plane looks at every kubelet's; then each API server
                         demands it, and has to reach logs and exec on every node.
+  encryption-at-rest    One key of secretbox for all: every API server reads with it
+                        before any writes with it; then every Secret is written anew,
+                        proven in etcd and through every API server. Only with
+                        --etcd-snapshot-stored: without a snapshot of etcd off the
+                        nodes there would be no way back from a lost key.
 
 A Lease keeps two rollouts from each other. The node's own gates are those of
 hardener fix.
@@ -110,7 +116,8 @@ func newRolloutRunCommand(s streams, command string) *cobra.Command {
 		flags.StringVarP(&o.choice.Selector, "selector", "l", "", "only nodes with these labels")
 	}
 	if command != "check" {
-		flags.StringSliceVar(&o.steps, "steps", nil, "which steps across nodes: "+stepNames()+" (fix with --max-risk cluster: all of them)")
+		flags.StringSliceVar(&o.steps, "steps", nil, "which steps across nodes: "+stepNames()+" (fix with --max-risk cluster: all that may be)")
+		flags.BoolVar(&o.snapshot, "etcd-snapshot-stored", false, "you have a snapshot of etcd that is not on its nodes: encryption-at-rest is not begun without")
 	}
 	flags.StringVar(&o.choice.MaxParallel, "max-parallel", rollout.DefaultParallel, "how many workers at a time: a number, or a part of them, rounded up")
 	flags.BoolVar(&o.restart, "restart", false, "begin with all nodes, also after one that stopped")
@@ -153,7 +160,9 @@ func (o *rolloutOptions) chooseSteps(command string, flags *pflag.FlagSet) error
 		return usage("the files of all nodes say what each step will change there, and none is", "--dry-run shows no steps: it does not go with --max-risk cluster")
 	case command == "fix" && risk == string(fix.RiskCluster) && len(o.steps) == 0:
 		for _, s := range rollout.Steps() {
-			o.steps = append(o.steps, string(s))
+			if s != rollout.EncryptionAtRest || o.snapshot {
+				o.steps = append(o.steps, string(s))
+			}
 		}
 	case command == "undo" && len(o.steps) == 0:
 		return usage("--steps takes "+stepNames(), "--steps says what is to be undone")
@@ -163,6 +172,9 @@ func (o *rolloutOptions) chooseSteps(command string, flags *pflag.FlagSet) error
 			return usage("--steps takes "+stepNames(), "--steps: unknown step %q", name)
 		}
 	}
+	if slices.Contains(o.steps, string(rollout.EncryptionAtRest)) && !o.snapshot {
+		return usage("etcdctl snapshot save, then store the file elsewhere", "encryption-at-rest needs a snapshot of etcd off its nodes, and you to say so: --etcd-snapshot-stored")
+	}
 	return nil
 }
 
@@ -170,12 +182,10 @@ func (o *rolloutOptions) chooseSteps(command string, flags *pflag.FlagSet) error
 func addNodeFlags(flags *pflag.FlagSet, command string) {
 	flags.String("benchmark", "", "benchmark to check, such as cis-1.12 (default: chosen by the Kubernetes version)")
 	flags.String("kubernetes-version", "", "Kubernetes version that chooses the benchmark (default: the API server's)")
-	if command != "undo" {
-		flags.StringSliceP("targets", "s", nil, "sections to check (default: by the roles of each node)")
-		flags.StringSliceP("check", "c", nil, "only these checks, such as 1.1.1,1.2.2")
-		flags.StringSliceP("group", "g", nil, "only these groups, such as 1.1,2.2")
-		flags.StringSlice("skip", nil, "checks or groups not to run")
-	}
+	flags.StringSliceP("targets", "s", nil, "sections to check (default: by the roles of each node)")
+	flags.StringSliceP("check", "c", nil, "only these checks, such as 1.1.1,1.2.2")
+	flags.StringSliceP("group", "g", nil, "only these groups, such as 1.1,2.2")
+	flags.StringSlice("skip", nil, "checks or groups not to run")
 	if command != "check" {
 		flags.Duration("soak", defaultSoak, "how long restarted components are watched before their changes are kept")
 	}

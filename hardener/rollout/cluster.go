@@ -51,11 +51,14 @@ func (a *API) look(ctx context.Context) (c Cluster, uids map[string]string, err 
 			}
 		}
 		for _, container := range p.Spec.Containers {
+			c.Images = append(c.Images, container.Image)
 			c.Etcd = append(c.Etcd, etcdServers(slices.Concat(container.Command, container.Args))...)
 		}
 	}
 	slices.Sort(c.Etcd)
 	c.Etcd = slices.Compact(c.Etcd)
+	slices.Sort(c.Images)
+	c.Images = slices.Compact(c.Images)
 	return c, uids, nil
 }
 

@@ -22,6 +22,8 @@ const (
 	annotationExit  = Namespace + "/exit"
 	annotationError = Namespace + "/error"
 	annotationEnded = Namespace + "/ended" // RFC 3339
+
+	annotationHandover = Namespace + "/handover" // see Outcome
 )
 
 // maxReport limits a compressed report, in bytes: a ConfigMap holds 1 MiB, and
@@ -42,7 +44,17 @@ type Outcome struct {
 	Exit   int            // its exit code
 	Error  string         // one line, "" if it did its work
 	Report *report.Report // nil if it did not get that far
+
+	// Handover is what a phase has for the other control planes: HandoverKey or
+	// HandoverNone and something sealed that only they can open.
+	Handover string
 }
+
+// Kinds of Outcome.Handover.
+const (
+	HandoverKey  = "key:"  // the key of encryption at rest
+	HandoverNone = "none:" // there is none; a word that everybody knows
+)
 
 // Deliver writes an outcome to the ConfigMap that the rollout has made for it. It
 // goes on trying while the API server is away: it may be restarting because of
@@ -50,6 +62,9 @@ type Outcome struct {
 func Deliver(ctx context.Context, api *API, to Destination, o Outcome) error {
 	annotations := map[string]any{
 		annotationExit: fmt.Sprint(o.Exit), annotationError: nil, annotationEnded: time.Now().UTC().Format(time.RFC3339),
+	}
+	if o.Handover != "" {
+		annotations[annotationHandover] = o.Handover
 	}
 	if o.Error != "" {
 		annotations[annotationError] = strings.ToValidUTF8(o.Error[:min(len(o.Error), maxError)], "")
@@ -149,7 +164,7 @@ func (s stored) outcome() (o Outcome, err error) {
 	if err := json.Unmarshal([]byte(exit), &o.Exit); err != nil {
 		return o, fmt.Errorf("exit code %q: %w", exit, err)
 	}
-	o.Error = s.Metadata.Annotations[annotationError]
+	o.Error, o.Handover = s.Metadata.Annotations[annotationError], s.Metadata.Annotations[annotationHandover]
 	o.Report, err = s.report()
 	return o, err
 }

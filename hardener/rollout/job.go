@@ -55,7 +55,7 @@ func (a *API) prepare(ctx context.Context, o nodeObjects) error {
 			kept = map[string]any{reportKey: nil, earlierKey: packed}
 		}
 	}
-	annotations := map[string]any{annotationNode: o.Report.Annotations[annotationNode], annotationPhase: nil, annotationExit: nil, annotationError: nil, annotationEnded: nil}
+	annotations := map[string]any{annotationNode: o.Report.Annotations[annotationNode], annotationPhase: nil, annotationExit: nil, annotationError: nil, annotationEnded: nil, annotationHandover: nil}
 	if phase != "" {
 		annotations[annotationPhase] = phase
 	}

@@ -33,6 +33,8 @@ type Cluster struct {
 	// (--etcd-servers), without ports. A name that is no address is compared with
 	// names and addresses of nodes as it is.
 	Etcd []string
+
+	Images []string // of API servers, each once
 }
 
 // Choice says which nodes are wanted and how many at a time.

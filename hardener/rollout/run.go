@@ -76,6 +76,14 @@ type inventory struct {
 	cluster Cluster
 }
 
+// mixed says that API servers differ, which encryption must not meet.
+func (in inventory) mixed(phase fix.Phase) error {
+	if images := in.cluster.Images; phase.Encrypts() && len(images) > 1 {
+		return fmt.Errorf("API servers are not of one version: %s", names(images))
+	}
+	return nil
+}
+
 // elsewhere are the addresses of API servers that are on no Node.
 func (in inventory) elsewhere(servers []string) []string {
 	var hosts []string
@@ -102,6 +110,7 @@ type rollout struct {
 	total  int
 	failed error
 	why    map[string]string // nodes that failed
+	handed map[string]string // what control planes have handed over, by node
 }
 
 // open decides what is to be done and takes it down.
@@ -129,7 +138,7 @@ func (r *rollout) open(ctx context.Context) error {
 		return err
 	}
 	if err == nil && !r.o.Restart && last.goesOn(r.o) {
-		r.state = state{ID: last.ID, Started: last.Started, Phase: last.Phase}
+		r.state = state{ID: last.ID, Started: last.Started, Phase: last.Phase, Sealed: last.Sealed}
 		if r.done, err = r.api.reached(ctx, last.ID, last.Phase); err != nil {
 			return err
 		}
@@ -145,7 +154,10 @@ func (r *rollout) open(ctx context.Context) error {
 // further node is begun then, and those under way are still followed.
 func (r *rollout) run(ctx, held context.Context) (report.Cluster, error) {
 	p := r.state.Plan
-	if len(r.done) > 0 {
+	switch {
+	case r.state.Phase != "":
+		r.tell(Progress{State: Note, Text: fmt.Sprintf("going on with rollout %s: %d done before in phase %s", r.state.ID, len(r.done), r.state.Phase)})
+	case len(r.done) > 0:
 		r.tell(Progress{State: Note, Text: fmt.Sprintf("going on with rollout %s: %d done before", r.state.ID, len(r.done))})
 	}
 	for _, address := range p.EtcdOnly {
@@ -189,7 +201,7 @@ func (r *rollout) parts(ctx, begin context.Context, stop context.CancelCauseFunc
 	}
 	for _, one := range all {
 		if one.phase != "" {
-			if err := p.unfit(); err != nil {
+			if err := errors.Join(p.unfit(), r.in.mixed(one.phase)); err != nil {
 				return nil, &StoppedError{Why: fmt.Errorf("phase %s is not begun: %w", one.phase, err)}
 			}
 			if r.state.Phase != one.phase {
@@ -205,8 +217,25 @@ func (r *rollout) parts(ctx, begin context.Context, stop context.CancelCauseFunc
 		if why := r.failed; why != nil || len(left) > 0 {
 			return left, &StoppedError{Why: cmp.Or(why, context.Cause(begin)), Left: left}
 		}
+		if err := r.after(one.phase); err != nil {
+			return nil, &StoppedError{Why: err}
+		}
 	}
 	return nil, nil
+}
+
+// after is what follows when every node of a phase is done.
+func (r *rollout) after(phase fix.Phase) error {
+	switch phase {
+	case fix.EncryptionLook:
+		return r.compare()
+	case fix.EncryptionRewrite:
+		r.tell(Progress{State: Note, Text: "Secrets are encrypted. The key is in secrets_encryption.yaml, beside the certificates of each control plane: keep a copy off the nodes, " +
+			"and before Kubespray runs again set kube_encrypt_secret_data: true, kube_encryption_algorithm: secretbox and kube_encrypt_token, or it makes them unreadable"})
+	case fix.EncryptionUndoRead:
+		r.tell(Progress{State: Note, Text: "secrets_encryption.yaml stays on each control plane: snapshots of etcd from before cannot be read without its key"})
+	}
+	return nil
 }
 
 // part takes the nodes of a part.
@@ -232,7 +261,7 @@ func (r *rollout) take(ctx, begin context.Context, stop context.CancelCauseFunc,
 	var todo []string
 	for _, node := range nodes {
 		if r.done[node] {
-			if err := r.before(ctx, node); err != nil {
+			if err := r.before(ctx, p.phase, node); err != nil {
 				r.fail(node, Outcome{}, err)
 				stop(err)
 			}
@@ -264,8 +293,11 @@ func (r *rollout) take(ctx, begin context.Context, stop context.CancelCauseFunc,
 }
 
 // before adds a node that an earlier process of this rollout was done with.
-func (r *rollout) before(ctx context.Context, node string) error {
+func (r *rollout) before(ctx context.Context, phase fix.Phase, node string) error {
 	o, err := r.api.outcome(ctx, r.state.ID, node)
+	if err == nil {
+		err = r.took(ctx, phase, node, o)
+	}
 	if err != nil {
 		return err
 	}
@@ -276,6 +308,9 @@ func (r *rollout) before(ctx context.Context, node string) error {
 // node takes one node from its beginning to its end, and tells of it.
 func (r *rollout) node(ctx, begin context.Context, phase fix.Phase, node string, serial bool) error {
 	outcome, err := r.harden(ctx, begin, phase, node, serial)
+	if err == nil {
+		err = r.took(ctx, phase, node, outcome)
+	}
 	if err != nil {
 		err = r.fail(node, outcome, err)
 	} else {
@@ -297,6 +332,9 @@ func (r *rollout) harden(ctx, begin context.Context, phase fix.Phase, node strin
 	args := append([]string{r.o.Command}, r.o.Args...)
 	if phase != "" {
 		args = slices.Concat([]string{"fix"}, r.o.Args, []string{"--phase=" + string(phase)})
+		if phase.Encrypts() && r.state.Sealed != "" {
+			args = append(args, "--sealed-key="+r.state.Sealed)
+		}
 	}
 	objects, err := newNodeObjects(nodeSpec{
 		Rollout: r.state.ID, Phase: phase, Node: node, NodeUID: r.in.uids[node], Image: r.o.Image, Deadline: r.o.Times.Node,

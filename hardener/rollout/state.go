@@ -38,6 +38,9 @@ type state struct {
 	Steps []Step    `json:"steps,omitempty"`
 	Undo  bool      `json:"undo,omitempty"`
 	Phase fix.Phase `json:"phase,omitempty"` // that it is in, "" while nodes are taken by themselves
+
+	// Sealed is the key of encryption at rest as control planes hand it over.
+	Sealed string `json:"sealed,omitempty"`
 }
 
 // ErrNoRollout says that there has been none.

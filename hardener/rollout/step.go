@@ -25,10 +25,14 @@ const (
 	// has every control plane look at all of them, and only then the API servers
 	// demand it, one by one. Undone, the API servers come first.
 	ServingCertificates Step = "serving-certificates"
+	// EncryptionAtRest gives every API server the key to read with, then has each
+	// write with it, and then one write every Secret anew. Undone, they write plainly
+	// first, and give the key up when nothing is left that needs it.
+	EncryptionAtRest Step = "encryption-at-rest"
 )
 
 // Steps are all of them, in their order.
-func Steps() []Step { return []Step{ServingCertificates} }
+func Steps() []Step { return []Step{ServingCertificates, EncryptionAtRest} }
 
 // part is what is done on some nodes in an order: the command itself, or a phase.
 type part struct {
@@ -47,6 +51,9 @@ func parts(o Options, plan Plan) (all []part) {
 		return part{phase: phase, workers: plan.Workers, serial: plan.Serial, parallel: plan.Parallel, approve: approve}
 	}
 	control := func(phase fix.Phase) part { return part{phase: phase, serial: plan.Control, parallel: 1} }
+	one := func(phase fix.Phase) part {
+		return part{phase: phase, serial: plan.Control[:min(1, len(plan.Control))], parallel: 1}
+	}
 	if !o.Undo {
 		all = append(all, every("", false))
 	}
@@ -60,6 +67,10 @@ func parts(o Options, plan Plan) (all []part) {
 			all = append(all, every(fix.ServingKubelet, true), control(fix.ServingVerify), control(fix.ServingAPIServer))
 		case step == ServingCertificates:
 			all = append(all, control(fix.ServingUndoAPIServer), every(fix.ServingUndoKubelet, false))
+		case step == EncryptionAtRest && !o.Undo:
+			all = append(all, control(fix.EncryptionLook), control(fix.EncryptionRead), control(fix.EncryptionWrite), one(fix.EncryptionRewrite))
+		case step == EncryptionAtRest:
+			all = append(all, control(fix.EncryptionUndoWrite), one(fix.EncryptionUndoRewrite), control(fix.EncryptionUndoRead))
 		}
 	}
 	return all
