@@ -242,7 +242,7 @@ func runRollout(ctx context.Context, s streams, o *rolloutOptions, command strin
 		if err != nil {
 			return rolloutError(err)
 		}
-		return writePlan(s.out, p)
+		return writePlan(s.out, p, o.steps)
 	}
 	var steps []rollout.Step
 	for _, name := range o.steps {
@@ -339,7 +339,7 @@ func rolloutError(err error) error {
 }
 
 // writePlan shows an order of nodes.
-func writePlan(w io.Writer, p rollout.Plan) error {
+func writePlan(w io.Writer, p rollout.Plan, steps []string) error {
 	var b strings.Builder
 	for i, node := range p.Workers {
 		how := fmt.Sprintf("up to %d at a time", p.Parallel)
@@ -356,6 +356,9 @@ func writePlan(w io.Writer, p rollout.Plan) error {
 	}
 	for _, address := range p.EtcdOnly {
 		fmt.Fprintf(&b, "  -  etcd member %s  (on no Node: out of a Job's reach)\n", address)
+	}
+	if len(steps) > 0 {
+		fmt.Fprintf(&b, "     then in phases over all nodes: %s\n", strings.Join(steps, ", "))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -12,6 +12,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/fix"
 	"github.com/kubespray-hardener/kubespray-hardener/manifests"
 )
 
@@ -69,6 +70,16 @@ func TestNames(t *testing.T) {
 			if problems != nil {
 				t.Errorf("%s: %q: %v", kind, name, problems)
 			}
+		}
+	}
+	jobs := map[string]string{}
+	for _, node := range nodes {
+		for _, phase := range append(fix.Phases(), "") {
+			name, of := jobName("x7k2m9qa", phase, node), string(phase)+" of "+node
+			if other, taken := jobs[name]; taken || validation.IsDNS1123Label(name) != nil {
+				t.Errorf("%s: its job is %s, taken by %q", of, name, other)
+			}
+			jobs[name] = of
 		}
 	}
 	if a, b := jobName("x", "", "w1"), jobName("x", "", "w1"); a != b || a != "hardener-x-w1" {
