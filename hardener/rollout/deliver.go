@@ -60,6 +60,7 @@ const (
 // goes on trying while the API server is away: it may be restarting because of
 // what the node's program did.
 func Deliver(ctx context.Context, api *API, to Destination, o Outcome) error {
+	api.away.Store(time.Now().UnixNano()) // nobody has asked it yet: it may have just started
 	annotations := map[string]any{
 		annotationExit: fmt.Sprint(o.Exit), annotationError: nil, annotationEnded: time.Now().UTC().Format(time.RFC3339),
 	}
