@@ -57,12 +57,13 @@ func parts(o Options, plan Plan) (all []part) {
 	if !o.Undo {
 		all = append(all, every("", false))
 	}
-	steps := slices.Clone(o.Steps)
+	steps := Steps()
 	if o.Undo {
 		slices.Reverse(steps)
 	}
 	for _, step := range steps {
 		switch {
+		case !slices.Contains(o.Steps, step):
 		case step == ServingCertificates && !o.Undo:
 			all = append(all, every(fix.ServingKubelet, true), control(fix.ServingVerify), control(fix.ServingAPIServer))
 		case step == ServingCertificates:
