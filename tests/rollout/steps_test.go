@@ -126,6 +126,34 @@ func TestSteps(t *testing.T) {
 	}
 }
 
+// TestApprover leaves requests to the cluster's own approver, and begins nothing
+// that would wait for one that is down.
+func TestApprover(t *testing.T) {
+	c := stepsCluster(t, "cp1", "w1")
+	const deployments = "/apis/apps/v1/namespaces/kube-system/deployments"
+	labels := map[string]any{"app.kubernetes.io/name": "kubelet-csr-approver"}
+	c.must("POST", deployments, map[string]any{
+		"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"name": "approver", "labels": labels},
+		"spec": map[string]any{"selector": map[string]any{"matchLabels": labels}, "template": map[string]any{
+			"metadata": map[string]any{"labels": labels}, "spec": map[string]any{"containers": []any{map[string]any{"name": "x", "image": "x"}}},
+		}},
+	}, nil)
+	o := c.options("fix")
+	o.Steps = []rollout.Step{rollout.ServingCertificates}
+	if _, err := c.run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "kube-system/approver, which approves requests for serving certificates, is not ready") || len(c.steps) > 0 {
+		t.Errorf("%v, phases %v", err, c.steps)
+	}
+	c.must("PATCH", deployments+"/approver/status", map[string]any{"status": map[string]any{"replicas": 1, "readyReplicas": 1}}, nil)
+	var told []string
+	o.Tell = func(p rollout.Progress) { told = append(told, p.Text) }
+	if _, err := c.run(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(told, "requests for serving certificates are left to Deployment kube-system/approver") {
+		t.Errorf("told: %q", told)
+	}
+}
+
 // TestStepsRefused begins no step that it could not end.
 func TestStepsRefused(t *testing.T) {
 	encryption := []rollout.Step{rollout.EncryptionAtRest}
