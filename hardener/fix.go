@@ -35,6 +35,11 @@ type FixOptions struct {
 	// Pending, when set, says what a restart of a component would put into force of
 	// its configuration file, see fix.Input.
 	Pending func(component string) (map[string]string, error)
+	// Phase, when set, is made instead of fixes: the node's part of a step across
+	// nodes. That the other nodes are ready for it is for the caller to know.
+	Phase fix.Phase
+	// EncryptionKey is for phases of encryption at rest, see fix.Input.
+	EncryptionKey string
 	// Retry also makes changes that failed on this node before.
 	Retry bool
 	// Failed are the changes that failed on this node before.
@@ -76,7 +81,7 @@ func Fix(ctx context.Context, o Options, f FixOptions) (Fixed, error) {
 	}
 	before := in.report(sections, plan.Decisions)
 	before.Run = in.runInfo("fix", started)
-	before.Run.MaxRisk, before.Run.DryRun = f.MaxRisk, f.DryRun
+	before.Run.MaxRisk, before.Run.Phase, before.Run.DryRun = f.MaxRisk, f.Phase, f.DryRun
 	if f.DryRun {
 		before.Run.Changes = summaries(plan.Groups)
 		return Fixed{Before: before, After: before}, nil
@@ -93,13 +98,13 @@ func carryOut(ctx context.Context, in *inspection, sections []section, plan fix.
 	if err != nil {
 		return Fixed{}, err
 	}
-	run, err := store.Begin(txn.RunInfo{Command: "fix", Version: in.Program})
+	run, err := store.Begin(txn.RunInfo{Command: "fix", Phase: string(f.Phase), Version: in.Program})
 	if err != nil {
 		return Fixed{Before: before, After: before}, err
 	}
 	a := applier{
 		in: in, inputs: in.Options, run: run, store: store, sections: sections,
-		onDisk: f.OnDisk, gate: f.Gate, say: f.Say,
+		onDisk: f.OnDisk, gate: f.Gate, say: f.Say, phase: f.Phase,
 		outcome: map[string]fix.State{}, reasons: map[string]string{},
 	}
 	if a.say == nil {
@@ -120,7 +125,7 @@ func carryOut(ctx context.Context, in *inspection, sections []section, plan fix.
 	a.settle(plan.Decisions)
 	after := a.in.report(a.sections, rest.Decisions)
 	after.Run = a.in.runInfo("fix", started)
-	after.Run.MaxRisk = f.MaxRisk
+	after.Run.MaxRisk, after.Run.Phase = f.MaxRisk, f.Phase
 	for _, g := range a.done {
 		after.Run.Changes = append(after.Run.Changes, summaries([]fix.Group{g})...)
 	}

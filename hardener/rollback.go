@@ -34,6 +34,12 @@ func Rollback(ctx context.Context, store *txn.Store, o RollbackOptions) (out txn
 	if err != nil {
 		return txn.Outcome{ID: run.ID, State: run.State}, err
 	}
+	if run.Phase != "" && !o.Force {
+		return txn.Outcome{ID: run.ID, State: run.State}, &InputError{
+			Err:  fmt.Errorf("roll back: run %s is this node's part of a step across nodes (%s): taken back here alone, it breaks what other nodes rest on", run.ID, run.Phase),
+			Hint: "hardener rollout undo takes the step back on all nodes, in order; --force does it here all the same",
+		}
+	}
 	restarts := slices.ContainsFunc(run.Components, func(c string) bool { return c != fix.FilesGroup })
 	if o.Gate == nil || !restarts {
 		return store.Rollback(run.ID, o.Force, nil)

@@ -8,6 +8,9 @@ import _ "embed"
 //go:embed install.yaml
 var install []byte
 
+//go:embed steps.yaml
+var steps []byte
+
 //go:embed rollout.yaml
 var rollout []byte
 
@@ -16,6 +19,9 @@ var node []byte
 
 // Install is the namespace, and the rights of a rollout inside the cluster.
 func Install() []byte { return install }
+
+// Steps is what a rollout needs besides for steps across nodes.
+func Steps() []byte { return steps }
 
 // Rollout is the Job that runs a rollout from inside the cluster.
 func Rollout() []byte { return rollout }

@@ -25,14 +25,19 @@ type fixOptions struct {
 	maxRisk  oneOf
 	soak     time.Duration
 	retry    bool
+	phase    string
+	sealed   string
 }
+
+// nodeRisks are the values of --max-risk.
+var nodeRisks = []string{string(fix.RiskFiles), string(fix.RiskRestart), string(fix.RiskCluster), string(fix.RiskWorkload)}
 
 // defaultSoak is longer than kubeadm's startup probe can hide a failure: 24
 // tries, ten seconds apart (kubeadm app/util/staticpod/utils.go).
 const defaultSoak = 5 * time.Minute
 
 func newFixCommand(s streams) *cobra.Command {
-	o := fixOptions{reportTo: newReportTo(), soak: defaultSoak, maxRisk: oneOf{string(fix.RiskRestart), []string{string(fix.RiskFiles), string(fix.RiskRestart), string(fix.RiskWorkload)}}}
+	o := fixOptions{reportTo: newReportTo(), soak: defaultSoak, maxRisk: oneOf{string(fix.RiskRestart), nodeRisks}}
 	c := &cobra.Command{
 		Use:   "fix",
 		Short: "Check this node, fix what fails, check again",
@@ -46,6 +51,8 @@ how far fixes may go:
 
   files     modes and owners; nothing restarts
   restart   also what a component of this node has to be restarted for
+  cluster   on one node the same as restart: steps across nodes are for
+            hardener rollout fix
   workload  also what may change how workloads behave
 
 A component that runs here is restarted only when this node and the rest of the
@@ -72,6 +79,10 @@ A fix that is known to break clusters is explained, never made.
 	c.Flags().BoolVar(&o.retry, "retry", false, "also make changes that failed on this node before")
 	c.Flags().Var(&o.maxRisk, "max-risk", "how far fixes may go")
 	c.RegisterFlagCompletionFunc("max-risk", o.maxRisk.complete)
+	c.Flags().StringVar(&o.phase, "phase", "", "make one phase of a step across nodes instead: for rollouts, which know that the other nodes are ready for it")
+	c.Flags().StringVar(&o.sealed, "sealed-key", "", "the key of encryption at rest, as another control plane has sealed it")
+	c.Flags().MarkHidden("phase")
+	c.Flags().MarkHidden("sealed-key")
 	o.outputFlags.add(c)
 	o.reportTo.add(c.Flags())
 	return c
@@ -81,6 +92,10 @@ func runFix(ctx context.Context, s streams, o *fixOptions) (err error) {
 	if o.soak < 0 {
 		return usage("", "--soak: %s is no time", o.soak)
 	}
+	phase := fix.Phase(o.phase)
+	if phase != "" && !slices.Contains(fix.Phases(), phase) {
+		return usage("", "--phase: unknown phase %q", o.phase)
+	}
 	options, tree, err := o.options()
 	if err != nil {
 		return err
@@ -88,20 +103,36 @@ func runFix(ctx context.Context, s streams, o *fixOptions) (err error) {
 	defer tree.Close()
 	o.reportTo.limit(&options, o.kubeconfig)
 	f := hardener.FixOptions{
-		MaxRisk: fix.Risk(o.maxRisk.value), DryRun: o.dryRun, Retry: o.retry,
+		MaxRisk: fix.Risk(o.maxRisk.value), Phase: phase, DryRun: o.dryRun, Retry: o.retry,
 		Say: func(line string) { fmt.Fprintln(s.err, "hardener:", line) },
 	}
 	if f.Failed, err = txn.Failures(tree); err != nil {
 		f.Say("what failed on this node before is not known, and is tried again: " + oneLine(err.Error()))
 	}
+	var live *liveNode
 	if tree.LiveProcesses() {
-		live, err := openLive(o.hostFlags, tree, options, o.soak, f.Say)
+		live, err = openLive(o.hostFlags, tree, options, o.soak, f.Say)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, live.Close()) }()
-		f.Gate, f.DeadMan, f.UnknownFlags = live, live.deadMan, unknownFlags(o.procDir())
+		if phase != "" {
+			f.Gate = phaseGate{live, phase}
+		} else {
+			f.Gate = live
+		}
+		f.DeadMan, f.UnknownFlags = live.deadMan, unknownFlags(o.procDir())
 		f.Pending = func(component string) (map[string]string, error) { return live.gates.Pending(ctx, component) }
+	}
+	if phase != "" && live == nil {
+		return usage("", "--phase is for a live node")
+	}
+	var secret *phaseKey
+	if phase.Encrypts() {
+		if secret, err = openPhaseKey(tree, options, phase, o.sealed); err != nil {
+			return fmt.Errorf("fix: phase %s: %w", phase, err)
+		}
+		f.EncryptionKey = secret.key
 	}
 	if err := inject(&f); err != nil {
 		return err
@@ -149,6 +180,12 @@ func runFix(ctx context.Context, s streams, o *fixOptions) (err error) {
 	fixed, failure := hardener.Fix(ctx, options, f)
 	if fixed.After.Controls == nil { // it did not get as far as a report
 		return failure
+	}
+	if phase != "" && failure == nil && len(fixed.After.Run.Changes) == 0 && !o.dryRun {
+		failure = live.holds(ctx, phase)
+	}
+	if secret != nil && failure == nil && !o.dryRun {
+		o.reportTo.handover, failure = secret.handover()
 	}
 	if err := o.write(s, fixed.After); err != nil {
 		return errors.Join(failure, err)

@@ -18,7 +18,8 @@ import (
 // reportTo is how check and fix tell a rollout, whose Job they run in, how they
 // fared.
 type reportTo struct {
-	to string
+	to       string
+	handover string // what the command has for the next node, see rollout.Outcome
 
 	account  func() (*rest.Config, error) // the Job's
 	patience time.Duration                // for an API server that is away
@@ -46,7 +47,7 @@ func (f *reportTo) run(ctx context.Context, s streams, output *outputFlags, comm
 	}
 	failure := command()
 	code, line := exitStatus(failure)
-	undelivered := f.deliver(ctx, to, rollout.Outcome{Exit: code, Error: line, Report: output.written})
+	undelivered := f.deliver(ctx, to, rollout.Outcome{Exit: code, Error: line, Report: output.written, Handover: f.handover})
 	if errors.Is(failure, errFindings) {
 		failure = nil
 	}

@@ -28,6 +28,8 @@ type rolloutOptions struct {
 	image    string
 	allowTag bool
 	choice   rollout.Choice
+	steps    []string
+	snapshot bool
 	restart  bool
 	wait     time.Duration
 	timeout  time.Duration
@@ -44,6 +46,20 @@ its etcd, and every node that was Ready is Ready. The first failure ends the
 rollout; the same command goes on where it stopped. A node that is down or
 cordoned is skipped and said; while one of the control plane is, no other of them
 is fixed. Etcd members on hosts without a kubelet are out of a Job's reach.
+
+With --max-risk cluster a fix then takes steps across nodes, in phases: each on every
+node that has a part in it before the next begins on any. They need all nodes, none
+skipped. hardener rollout undo takes them back, in the other order.
+
+  serving-certificates  Each kubelet asks for a serving certificate of the cluster,
+                        approved when every name in it is its own node's; every
+                        control plane looks at every kubelet's; then each API server
+                        demands it, and has to reach logs and exec on every node.
+  encryption-at-rest    One key of secretbox for all: every API server reads with it
+                        before any writes with it; then every Secret is written anew,
+                        proven in etcd and through every API server. Only with
+                        --etcd-snapshot-stored: without a snapshot of etcd off the
+                        nodes there would be no way back from a lost key.
 
 A Lease keeps two rollouts from each other. The node's own gates are those of
 hardener fix.
@@ -70,16 +86,21 @@ or from inside: one privileged Job for each node, safely ordered.
 		},
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newRolloutRunCommand(s, "check"), newRolloutRunCommand(s, "fix"), newRolloutReportCommand(s))
+	c.AddCommand(newRolloutRunCommand(s, "check"), newRolloutRunCommand(s, "fix"), newRolloutRunCommand(s, "undo"), newRolloutReportCommand(s))
 	return c
 }
 
 func newRolloutRunCommand(s streams, command string) *cobra.Command {
 	var o rolloutOptions
+	words := map[string][2]string{
+		"check": {"Check every node; nothing is changed on any", "Runs hardener check on every node of a cluster, in a Job each.\n"},
+		"fix":   {"Fix every node", "Runs hardener fix on every node of a cluster, in a Job each.\n"},
+		"undo":  {"Take steps across nodes back", "Takes back steps across nodes that a fix with --max-risk cluster made.\n"},
+	}[command]
 	c := &cobra.Command{
 		Use:   command,
-		Short: map[string]string{"check": "Check every node; nothing is changed on any", "fix": "Fix every node"}[command],
-		Long:  "Runs hardener " + command + " on every node of a cluster, in a Job each.\n" + rolloutHelp,
+		Short: words[0],
+		Long:  words[1] + rolloutHelp,
 		Example: fmt.Sprintf(`  hardener rollout %[1]s --image registry.local/hardener@sha256:...
   hardener rollout %[1]s --image registry.local/hardener@sha256:... --plan
   hardener rollout %[1]s --image registry.local/hardener@sha256:... --print | kubectl apply -f -`, command),
@@ -91,8 +112,14 @@ func newRolloutRunCommand(s streams, command string) *cobra.Command {
 	flags.AddFlagSet(node)
 	flags.StringVar(&o.image, "image", "", "the image of the Jobs, pinned by its digest")
 	flags.BoolVar(&o.allowTag, "allow-tag", false, "take an image without a digest, such as one imported from an archive")
-	flags.StringSliceVar(&o.choice.Nodes, "nodes", nil, "only these nodes")
-	flags.StringVarP(&o.choice.Selector, "selector", "l", "", "only nodes with these labels")
+	if command != "undo" {
+		flags.StringSliceVar(&o.choice.Nodes, "nodes", nil, "only these nodes")
+		flags.StringVarP(&o.choice.Selector, "selector", "l", "", "only nodes with these labels")
+	}
+	if command != "check" {
+		flags.StringSliceVar(&o.steps, "steps", nil, "which steps across nodes: "+stepNames()+" (fix with --max-risk cluster: all that may be)")
+		flags.BoolVar(&o.snapshot, "etcd-snapshot-stored", false, "you have a snapshot of etcd that is not on its nodes: encryption-at-rest is not begun without")
+	}
 	flags.StringVar(&o.choice.MaxParallel, "max-parallel", rollout.DefaultParallel, "how many workers at a time: a number, or a part of them, rounded up")
 	flags.BoolVar(&o.restart, "restart", false, "begin with all nodes, also after one that stopped")
 	flags.DurationVar(&o.wait, "wait", 0, "how long to wait for another rollout's Lease")
@@ -104,7 +131,10 @@ func newRolloutRunCommand(s streams, command string) *cobra.Command {
 	o.outputFlags.add(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		dryRun, _ := flags.GetBool("dry-run") // check has none
-		o.choice.Disruptive = command == "fix" && !dryRun
+		o.choice.Disruptive = command != "check" && !dryRun
+		if err := o.chooseSteps(command, flags); err != nil {
+			return err
+		}
 		return runRollout(c.Context(), s, &o, command, changed(flags, node), changed(flags, nil))
 	}
 	return c
@@ -118,11 +148,13 @@ func addNodeFlags(flags *pflag.FlagSet, command string) {
 	flags.StringSliceP("check", "c", nil, "only these checks, such as 1.1.1,1.2.2")
 	flags.StringSliceP("group", "g", nil, "only these groups, such as 1.1,2.2")
 	flags.StringSlice("skip", nil, "checks or groups not to run")
+	if command != "check" {
+		flags.Duration("soak", defaultSoak, "how long restarted components are watched before their changes are kept")
+	}
 	if command == "fix" {
 		flags.Bool("dry-run", false, "show the plan of each node, write nothing")
-		flags.Duration("soak", defaultSoak, "how long restarted components are watched before their changes are kept")
 		flags.Bool("retry", false, "also make changes that failed on a node before")
-		flags.Var(&oneOf{string(fix.RiskRestart), []string{string(fix.RiskFiles), string(fix.RiskRestart), string(fix.RiskWorkload)}}, "max-risk", "how far fixes may go")
+		flags.Var(&oneOf{string(fix.RiskRestart), nodeRisks}, "max-risk", "how far fixes may go; cluster: also steps across nodes")
 	}
 }
 
@@ -155,7 +187,7 @@ func runRollout(ctx context.Context, s streams, o *rolloutOptions, command strin
 		}
 	}
 	if o.print {
-		out, err := rollout.Manifests(o.image, slices.Concat([]string{"rollout", command}, all, []string{"--wait=5m", "--accept-findings"}))
+		out, err := rollout.Manifests(o.image, slices.Concat([]string{"rollout", command}, all, []string{"--wait=5m", "--accept-findings"}), len(o.steps) > 0)
 		if err != nil {
 			return err
 		}
@@ -172,11 +204,15 @@ func runRollout(ctx context.Context, s streams, o *rolloutOptions, command strin
 		if err != nil {
 			return rolloutError(err)
 		}
-		return writePlan(s.out, p)
+		return writePlan(s.out, p, o.steps)
+	}
+	var steps []rollout.Step
+	for _, name := range o.steps {
+		steps = append(steps, rollout.Step(name))
 	}
 	live := newProgress(s.err)
 	merged, failure := rollout.Run(ctx, api, rollout.Options{
-		Command: command, Args: node, Image: o.image, Choice: o.choice, Restart: o.restart,
+		Command: command, Args: node, Image: o.image, Choice: o.choice, Restart: o.restart, Steps: steps, Undo: command == "undo",
 		Holding: rollout.Holding{Identity: identity(), Wait: o.wait}, Times: rollout.Times{Node: o.timeout},
 		Tell: live.tell,
 	})
@@ -268,7 +304,7 @@ func rolloutError(err error) error {
 }
 
 // writePlan shows an order of nodes.
-func writePlan(w io.Writer, p rollout.Plan) error {
+func writePlan(w io.Writer, p rollout.Plan, steps []string) error {
 	var b strings.Builder
 	for i, node := range p.Workers {
 		how := fmt.Sprintf("up to %d at a time", p.Parallel)
@@ -285,6 +321,9 @@ func writePlan(w io.Writer, p rollout.Plan) error {
 	}
 	for _, address := range p.EtcdOnly {
 		fmt.Fprintf(&b, "  -  etcd member %s  (on no Node: out of a Job's reach)\n", address)
+	}
+	if len(steps) > 0 {
+		fmt.Fprintf(&b, "     then in phases over all nodes: %s\n", strings.Join(steps, ", "))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

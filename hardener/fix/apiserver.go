@@ -38,11 +38,11 @@ func apiserverNever() []rule {
 	}
 	return []rule{
 		never("kubelet-certificate-authority",
-			"comes last of several steps on all nodes: approver, serving certificates for every kubelet, then the flag",
+			"not on one node: comes last of several steps on all nodes (hardener rollout fix --max-risk cluster): approver, serving certificates for every kubelet, then the flag",
 			"logs, exec, port-forward and metrics of every node at once, because kubelets serve self-signed certificates",
 			Variable{Name: "kubelet_rotate_server_certificates", Value: "true", Since: "2.14", Note: "sets this flag and serverTLSBootstrap; from 2.22 it installs kubelet-csr-approver"}),
 		never("encryption-provider-config",
-			"encryption at rest is a plan in phases over all control planes, with the key kept safe off the node",
+			"not on one node: encryption at rest is a plan in phases over all control planes (hardener rollout fix --max-risk cluster), with the key kept safe off the node",
 			"data loss: other API servers cannot read what one writes, and a lost or changed key makes every secret unreadable",
 			Variable{Name: "kube_encrypt_secret_data", Value: "true", Since: "2.12"},
 			Variable{Name: "kube_encryption_algorithm", Value: "secretbox", Since: "2.12"}),

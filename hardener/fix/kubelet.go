@@ -92,7 +92,7 @@ func kubeletRules() []rule {
 
 func servingCertificate(name string) rule {
 	return rule{component: node.Kubelet, name: name, state: Never, risk: RiskCluster,
-		reason: "not on one node: a serving certificate comes with serverTLSBootstrap, in steps over all nodes: an approver first, then the kubelets",
+		reason: "not on one node: a serving certificate comes with serverTLSBootstrap, in steps over all nodes (hardener rollout fix --max-risk cluster): an approver first, then the kubelets",
 		breaks: "a path that does not exist yet stops the kubelet; until a request is approved, logs, exec and metrics of the node fail",
 		variables: []Variable{{Name: "kubelet_rotate_server_certificates", Value: "true", Since: "2.14",
 			Note: "from 2.22 with kubelet_csr_approver_enabled"}}}

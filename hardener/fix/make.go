@@ -42,13 +42,15 @@ func Make(in Input) (Plan, error) {
 	if riskRank(in.MaxRisk) < 0 {
 		return Plan{}, fmt.Errorf("fix: unknown risk %q", in.MaxRisk)
 	}
-	p := &planner{in: in, rules: allRules(), ws: &workspace{fsys: in.FS, edits: map[string]edit{}, known: newMemory()}, plan: Plan{Decisions: map[string]Decision{}},
-		unread: map[string]*unread{}, restarts: map[string]Change{}, blocked: map[string]string{}}
 	for _, f := range in.Findings {
 		if f.Check == nil {
 			return Plan{}, fmt.Errorf("fix: finding without a check in %s", f.Target)
 		}
 	}
+	if in.Phase != "" {
+		return makePhase(in)
+	}
+	p := newPlanner(in)
 	// Owners first: what a mode may become depends on whose the file then is.
 	for _, owners := range []bool{true, false} {
 		for _, f := range in.Findings {
@@ -61,6 +63,11 @@ func Make(in Input) (Plan, error) {
 	p.settleUnread()
 	p.group()
 	return p.plan, nil
+}
+
+func newPlanner(in Input) *planner {
+	return &planner{in: in, rules: allRules(), ws: &workspace{fsys: in.FS, edits: map[string]edit{}, known: newMemory()}, plan: Plan{Decisions: map[string]Decision{}},
+		unread: map[string]*unread{}, restarts: map[string]Change{}, blocked: map[string]string{}}
 }
 
 // unitePlugins makes every variable that replaces the list of admission plugins

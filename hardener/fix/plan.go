@@ -65,6 +65,12 @@ type Input struct {
 	// Failed has the reason why groups failed on this node before, by their
 	// Digest. They are shown, not made.
 	Failed map[string]string
+	// Phase, when set, is planned instead of changes for the findings. What failed
+	// before is no reason against it: it may have failed for another node's sake.
+	Phase Phase
+	// EncryptionKey is what control planes encrypt with, for the phases of
+	// encryption at rest; "" takes the one that is in use.
+	EncryptionKey string
 
 	// UnknownFlags, when set, is asked which of these flags, by name without
 	// dashes, a component's own program on this node does not know, before they

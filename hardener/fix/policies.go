@@ -48,7 +48,7 @@ func textRules() []rule {
 	return []rule{
 		never("cluster-admin", "bindings of cluster-admin", "bindings are reported, never deleted: without kubeadm:cluster-admins admin.conf and logs and exec are locked out"),
 		never("system:masters", "members of system:masters", "membership is in certificates and ends with the authority only"),
-		never("encryption", "encryption at rest", "encryption at rest is a plan in phases over all control planes, with the key kept safe off the node"),
+		never("encryption", "encryption at rest", "not on one node: encryption at rest is a plan in phases over all control planes (hardener rollout fix --max-risk cluster), with the key kept safe off the node"),
 
 		roles("access to secrets", "who may read Secrets", "operators, ingress controllers and backups read Secrets by design"),
 		roles("wildcard", "roles with wildcards", "operators and Kubernetes' own roles have them; narrowed, a controller fails at the first kind that it lacks"),

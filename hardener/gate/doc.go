@@ -45,8 +45,13 @@
 // in the log of the runtime, and may be told of by what watches for exec; the
 // program's name says whose it is.
 //
-// The package changes no file and nothing in the cluster: the one create is a dry
-// run. What it does change is that it restarts a service, has systemd read changed
+// Steps across nodes have proofs of their own: of every kubelet from an API server
+// (kubelets.go), and of all Secrets through every API server and in etcd
+// (secrets.go). Those write, and say so: a Secret that is made and deleted again,
+// and with RewriteSecrets every Secret as it is.
+//
+// Otherwise the package changes no file and nothing in the cluster: the one create
+// is a dry run. What it does change is that it restarts a service, has systemd read changed
 // units again before, and hands on the leadership of etcd. It leaves to others
 // what is written (package txn), what is changed (package fix), how systemd is
 // spoken to (package systemd), and when a gate is called and what follows when it

@@ -22,6 +22,9 @@ type KubeletSnapshot struct {
 	Containers map[string]int `json:"containers"`            // running ones of every pod that was ready, by the pod's UID
 	TurnedAway []string       `json:"turned_away,omitempty"` // UIDs of pods that were not admitted already
 	Mute       bool           `json:"mute,omitempty"`        // it could not be asked for its configuration
+	// Unsigned says that it was to ask the cluster for its serving certificate and
+	// did not serve it.
+	Unsigned bool `json:"unsigned,omitempty"`
 }
 
 // before refuses a kubelet that is not healthy now, or that would not come up
@@ -71,6 +74,16 @@ func (k *kubelet) before(ctx context.Context, s *Snapshot) error {
 			why = noRights
 		}
 		k.once("kubelet: which configuration it has cannot be asked: %s", why)
+	}
+	bootstraps, err := k.bootstraps()
+	if err != nil {
+		return err
+	}
+	if bootstraps {
+		if err := k.serves(ctx, n); err != nil {
+			was.Unsigned = true
+			k.once("kubelet: it has no serving certificate of the cluster, so that this is not asked for afterwards: %v", err)
+		}
 	}
 	s.Kubelet = was
 	return nil
@@ -128,7 +141,28 @@ func (p *kubeletProof) asks(ctx context.Context, u systemd.Unit) (missing string
 	if missing := p.heard(ctx, u); missing != "" {
 		return missing, nil
 	}
+	if missing, err := p.certified(ctx); missing != "" || err != nil {
+		return missing, err
+	}
 	return p.complete(ctx)
+}
+
+// certified asks for a serving certificate of the cluster where the kubelet is to
+// have one: until its request is approved it serves none, and logs, exec and
+// metrics of the node fail.
+func (p *kubeletProof) certified(ctx context.Context) (missing string, err error) {
+	bootstraps, err := p.bootstraps()
+	if err != nil || !bootstraps || p.before == nil || p.before.Unsigned {
+		return "", err
+	}
+	n, err := p.api.node(ctx, p.at.facts.NodeName)
+	if err == nil {
+		err = p.serves(ctx, n)
+	}
+	if err != nil {
+		return err.Error(), nil
+	}
+	return "", nil
 }
 
 // heard asks for the signs of life that the cluster goes by.

@@ -30,6 +30,7 @@ type staticPod struct {
 	name, namespace string // in the API: with the name of the node
 	annotations     map[string]string
 	main            corev1.Container
+	volumes         []corev1.Volume
 	hash            string        // of the pod, not of the file: comments do not count
 	grace           time.Duration // terminationGracePeriodSeconds
 }
@@ -58,7 +59,7 @@ func readPod(fsys fs.FS, component, file, nodeName string) (staticPod, error) {
 	p := staticPod{
 		component: component, file: file,
 		name: pod.Name + "-" + strings.ToLower(nodeName), namespace: cmp.Or(pod.Namespace, "default"),
-		annotations: pod.Annotations, main: main, hash: hex.EncodeToString(sum[:]), grace: 30 * time.Second,
+		annotations: pod.Annotations, main: main, volumes: pod.Spec.Volumes, hash: hex.EncodeToString(sum[:]), grace: 30 * time.Second,
 	}
 	if s := pod.Spec.TerminationGracePeriodSeconds; s != nil {
 		p.grace = time.Duration(*s) * time.Second
@@ -107,6 +108,24 @@ func (p staticPod) flag(name, otherwise string) string {
 		return v
 	}
 	return otherwise
+}
+
+// hostFile is the path on the host of a file that the container sees, "" when it
+// is in no directory or file of the host's.
+func (p staticPod) hostFile(inside string) string {
+	found, deepest := "", -1
+	for _, m := range p.main.VolumeMounts {
+		rest, ok := strings.CutPrefix(inside, strings.TrimSuffix(m.MountPath, "/"))
+		if !ok || rest != "" && rest[0] != '/' || len(m.MountPath) <= deepest {
+			continue
+		}
+		found, deepest = "", len(m.MountPath)
+		i := slices.IndexFunc(p.volumes, func(v corev1.Volume) bool { return v.Name == m.Name })
+		if i >= 0 && p.volumes[i].HostPath != nil && m.SubPath == "" && m.SubPathExpr == "" {
+			found = path.Join(p.volumes[i].HostPath.Path, rest)
+		}
+	}
+	return found
 }
 
 // startup is how long the kubelet lets the container start: its startup probe,

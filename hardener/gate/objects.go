@@ -19,6 +19,7 @@ type podObject struct {
 		DeletionTimestamp    *time.Time
 	}
 	Spec struct {
+		NodeName         string
 		RestartPolicy    string
 		RuntimeClassName string
 		Resources        resources

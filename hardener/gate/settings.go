@@ -111,3 +111,20 @@ func flagOf(field string) string {
 	}
 	return flag.String()
 }
+
+// nested is a field inside others of the file, or the flag that overrides it, ""
+// when neither is set.
+func (s settings) nested(path ...string) string {
+	if v, ok := node.FlagValue(s.argv, flagOf(strings.Join(path, "."))); ok {
+		return v
+	}
+	var at any = s.values
+	for _, name := range path {
+		inner, _ := at.(map[string]any)
+		at = inner[name]
+	}
+	if at == nil {
+		return ""
+	}
+	return fmt.Sprint(at)
+}

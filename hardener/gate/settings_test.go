@@ -14,3 +14,21 @@ func TestFlagOf(t *testing.T) {
 		}
 	}
 }
+
+func TestNested(t *testing.T) {
+	t.Parallel()
+	s := settings{values: map[string]any{"authentication": map[string]any{"x509": map[string]any{"clientCAFile": "/file"}}, "tlsCertFile": "/cert"}}
+	for want, got := range map[string]string{
+		"/file": s.nested("authentication", "x509", "clientCAFile"),
+		"/cert": s.nested("tlsCertFile"),
+		"":      s.nested("authentication", "webhook", "enabled") + s.nested("tlsCertFile", "inner"),
+	} {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	s.argv = []string{"kubelet", "--client-ca-file=/flag"}
+	if got := s.nested("authentication", "x509", "clientCAFile"); got != "/flag" {
+		t.Errorf("the flag wins: %q", got)
+	}
+}

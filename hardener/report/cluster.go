@@ -27,7 +27,7 @@ type Cluster struct {
 // ClusterRun says what was rolled out and how that ended.
 type ClusterRun struct {
 	ID       string   `json:"id"`
-	Command  string   `json:"command"` // check or fix
+	Command  string   `json:"command"` // check, fix or undo
 	Args     []string `json:"args,omitempty"`
 	Image    string   `json:"image"`
 	Started  string   `json:"started"`           // RFC 3339

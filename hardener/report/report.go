@@ -7,6 +7,7 @@
 package report
 
 import (
+	"cmp"
 	"iter"
 	"slices"
 	"strconv"
@@ -112,6 +113,7 @@ type RunInfo struct {
 	Started    string          `json:"started,omitempty"` // RFC 3339
 	DurationMS int64           `json:"duration_ms"`       // milliseconds
 	MaxRisk    fix.Risk        `json:"max_risk,omitempty"`
+	Phase      fix.Phase       `json:"phase,omitempty"` // of a step across nodes, made instead of fixes
 	DryRun     bool            `json:"dry_run,omitempty"`
 	State      string          `json:"state,omitempty"`   // of a run that wrote: committed, undone, ...
 	Changes    []ChangeSummary `json:"changes,omitempty"` // made, or with DryRun planned, in order
@@ -267,6 +269,22 @@ func (r Report) WithBefore(before Report) Report {
 			res.Fix = old.Fix
 		}
 	}
+	return r
+}
+
+// Following is the report with what an earlier one of the same node and the same
+// rollout tells of: the changes that were made, and how each check was before all
+// of them.
+func (r Report) Following(earlier Report) Report {
+	first := earlier
+	first.Controls = cloneSections(earlier.Controls)
+	for _, res := range first.Results() {
+		res.Status = cmp.Or(res.StatusBefore, res.Status)
+	}
+	r = r.WithBefore(first)
+	r.Run.ID = cmp.Or(r.Run.ID, earlier.Run.ID)
+	r.Run.Changes = slices.Concat(earlier.Run.Changes, r.Run.Changes)
+	r.Run.Notes = slices.Concat(earlier.Run.Notes, r.Run.Notes)
 	return r
 }
 

@@ -47,15 +47,18 @@ func (a *API) look(ctx context.Context) (c Cluster, uids map[string]string, err 
 	for _, p := range pods.Items {
 		for i := range c.Nodes {
 			if c.Nodes[i].Name == p.Spec.NodeName {
-				c.Nodes[i].ControlPlane = true
+				c.Nodes[i].ControlPlane, c.Nodes[i].APIServer = true, true
 			}
 		}
 		for _, container := range p.Spec.Containers {
+			c.Images = append(c.Images, container.Image)
 			c.Etcd = append(c.Etcd, etcdServers(slices.Concat(container.Command, container.Args))...)
 		}
 	}
 	slices.Sort(c.Etcd)
 	c.Etcd = slices.Compact(c.Etcd)
+	slices.Sort(c.Images)
+	c.Images = slices.Compact(c.Images)
 	return c, uids, nil
 }
 

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -16,15 +17,21 @@ import (
 
 // Where a ConfigMap holds a node's report and how its program ended.
 const (
-	reportKey       = "report.json.gz" // in binaryData
+	reportKey       = "report.json.gz"  // in binaryData
+	earlierKey      = "earlier.json.gz" // likewise: of what the same rollout did on the node before
 	annotationExit  = Namespace + "/exit"
 	annotationError = Namespace + "/error"
 	annotationEnded = Namespace + "/ended" // RFC 3339
+
+	annotationHandover = Namespace + "/handover" // see Outcome
 )
 
 // maxReport limits a compressed report, in bytes: a ConfigMap holds 1 MiB, and
 // base64 and the rest of the object count (k8s.io/api/core/v1, MaxSecretSize).
 const maxReport = 700 << 10
+
+// maxEarlier limits the report of what was done before, which lies beside it.
+const maxEarlier = 250 << 10
 
 // maxReportJSON limits a report once it is unpacked, in bytes.
 const maxReportJSON = 64 << 20
@@ -37,7 +44,17 @@ type Outcome struct {
 	Exit   int            // its exit code
 	Error  string         // one line, "" if it did its work
 	Report *report.Report // nil if it did not get that far
+
+	// Handover is what a phase has for the other control planes: HandoverKey or
+	// HandoverNone and something sealed that only they can open.
+	Handover string
 }
+
+// Kinds of Outcome.Handover.
+const (
+	HandoverKey  = "key:"  // the key of encryption at rest
+	HandoverNone = "none:" // there is none; a word that everybody knows
+)
 
 // Deliver writes an outcome to the ConfigMap that the rollout has made for it. It
 // goes on trying while the API server is away: it may be restarting because of
@@ -45,6 +62,9 @@ type Outcome struct {
 func Deliver(ctx context.Context, api *API, to Destination, o Outcome) error {
 	annotations := map[string]any{
 		annotationExit: fmt.Sprint(o.Exit), annotationError: nil, annotationEnded: time.Now().UTC().Format(time.RFC3339),
+	}
+	if o.Handover != "" {
+		annotations[annotationHandover] = o.Handover
 	}
 	if o.Error != "" {
 		annotations[annotationError] = strings.ToValidUTF8(o.Error[:min(len(o.Error), maxError)], "")
@@ -144,11 +164,28 @@ func (s stored) outcome() (o Outcome, err error) {
 	if err := json.Unmarshal([]byte(exit), &o.Exit); err != nil {
 		return o, fmt.Errorf("exit code %q: %w", exit, err)
 	}
-	o.Error = s.Metadata.Annotations[annotationError]
-	if packed, ok := s.BinaryData[reportKey]; ok {
-		if o.Report, err = unpack(packed); err != nil {
-			return o, err
+	o.Error, o.Handover = s.Metadata.Annotations[annotationError], s.Metadata.Annotations[annotationHandover]
+	o.Report, err = s.report()
+	return o, err
+}
+
+// report is what is known of a node, nil if nothing is.
+func (s stored) report() (*report.Report, error) {
+	var all [2]*report.Report
+	for i, key := range []string{reportKey, earlierKey} {
+		packed, ok := s.BinaryData[key]
+		if !ok {
+			continue
+		}
+		var err error
+		if all[i], err = unpack(packed); err != nil {
+			return nil, err
 		}
 	}
-	return o, nil
+	now, earlier := all[0], all[1]
+	if now == nil || earlier == nil {
+		return cmp.Or(now, earlier), nil
+	}
+	both := now.Following(*earlier)
+	return &both, nil
 }

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/events"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/fix"
 )
 
 // eventTime is how long an Event may take.
@@ -17,10 +18,10 @@ const eventTime = 5 * time.Second
 // announce sends what happened to a node as Events on the Node and on its Job.
 // Those that are refused are lost: an API server that limits Events, or a user
 // who may not make any, must not end a rollout.
-func (r *rollout) announce(ctx context.Context, node string, all []events.Event) {
+func (r *rollout) announce(ctx context.Context, phase fix.Phase, node string, all []events.Event) {
 	about := []corev1.ObjectReference{
 		{APIVersion: "v1", Kind: "Node", Name: node, UID: types.UID(r.in.uids[node])},
-		{APIVersion: "batch/v1", Kind: "Job", Namespace: Namespace, Name: jobName(r.state.ID, node)},
+		{APIVersion: "batch/v1", Kind: "Job", Namespace: Namespace, Name: jobName(r.state.ID, phase, node)},
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), eventTime)
 	defer cancel()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
@@ -20,12 +21,16 @@ var plurals = map[string]string{
 	"ClusterRole": "clusterroles", "ClusterRoleBinding": "clusterrolebindings", "Role": "roles", "RoleBinding": "rolebindings",
 }
 
-// install applies install.yaml. Whoever may not do so, as the account of a rollout
+// install applies install.yaml, and for steps across nodes steps.yaml. Whoever may not do so, as the account of a rollout
 // inside the cluster, finds it applied.
-func (a *API) install(ctx context.Context) error {
-	docs := yaml.NewDocumentDecoder(io.NopCloser(bytes.NewReader(manifests.Install())))
+func (a *API) install(ctx context.Context, steps bool) error {
+	all := manifests.Install()
+	if steps {
+		all = slices.Concat(all, []byte("---\n"), manifests.Steps())
+	}
+	docs := yaml.NewDocumentDecoder(io.NopCloser(bytes.NewReader(all)))
 	defer docs.Close()
-	buffer := make([]byte, len(manifests.Install()))
+	buffer := make([]byte, len(all))
 	for {
 		n, err := docs.Read(buffer)
 		if err == io.EOF {

@@ -26,7 +26,8 @@ type Times struct {
 // restarts for minutes.
 var defaultTimes = Times{Node: 2 * time.Hour, Start: 5 * time.Minute, Settle: 10 * time.Minute, Poll: 5 * time.Second}
 
-// prepare makes what the Job of a node needs and empties its report.
+// prepare makes what the Job of a node needs and empties its report. What it says
+// of an earlier part of the same rollout is kept beside.
 func (a *API) prepare(ctx context.Context, o nodeObjects) error {
 	for _, object := range []struct {
 		path string
@@ -44,13 +45,43 @@ func (a *API) prepare(ctx context.Context, o nodeObjects) error {
 	if !exists(err) {
 		return err
 	}
+	phase, kept := o.Report.Annotations[annotationPhase], any(nil)
+	if phase != "" {
+		packed, err := a.earlier(ctx, &o.Report)
+		if err != nil {
+			return err
+		}
+		if packed != nil {
+			kept = map[string]any{reportKey: nil, earlierKey: packed}
+		}
+	}
+	annotations := map[string]any{annotationNode: o.Report.Annotations[annotationNode], annotationPhase: nil, annotationExit: nil, annotationError: nil, annotationEnded: nil, annotationHandover: nil}
+	if phase != "" {
+		annotations[annotationPhase] = phase
+	}
 	return a.merge(ctx, inNamespace("", "configmaps", o.Report.Name), map[string]any{
 		"metadata": map[string]any{
-			"labels": o.Report.Labels, "ownerReferences": o.Report.OwnerReferences,
-			"annotations": map[string]any{annotationNode: o.Report.Annotations[annotationNode], annotationExit: nil, annotationError: nil, annotationEnded: nil},
+			"labels": o.Report.Labels, "ownerReferences": o.Report.OwnerReferences, "annotations": annotations,
 		},
-		"binaryData": nil,
+		"binaryData": kept,
 	})
+}
+
+// earlier is the report of what the same rollout did on a node before, packed, nil
+// if there is none.
+func (a *API) earlier(ctx context.Context, of *corev1.ConfigMap) ([]byte, error) {
+	var s stored
+	if err := a.get(ctx, inNamespace("", "configmaps", of.Name), &s); err != nil {
+		return nil, fmt.Errorf("report: %w", err)
+	}
+	if s.Metadata.Labels[labelRollout] != of.Labels[labelRollout] {
+		return nil, nil
+	}
+	r, err := s.report()
+	if err != nil || r == nil {
+		return nil, err
+	}
+	return pack(*r, maxEarlier)
 }
 
 // begin makes the Job of a node, or finds the one that an earlier process of the

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 	yamltojson "sigs.k8s.io/yaml"
 
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/fix"
 	"github.com/kubespray-hardener/kubespray-hardener/manifests"
 )
 
@@ -30,11 +31,14 @@ const (
 	labelComponent = "app.kubernetes.io/component" // node, report, rollout
 	labelRollout   = Namespace + "/rollout"        // the rollout's ID
 	annotationNode = Namespace + "/node"           // the Node's name, which may be too long for a label
+
+	annotationPhase = Namespace + "/phase" // that a Job makes, and a report is of
 )
 
 // nodeSpec is what differs from node to node.
 type nodeSpec struct {
 	Rollout  string // ID
+	Phase    fix.Phase
 	Node     string
 	NodeUID  string
 	Image    string
@@ -67,13 +71,16 @@ func newNodeObjects(s nodeSpec) (nodeObjects, error) {
 	for _, meta := range []*metav1.ObjectMeta{&o.Report.ObjectMeta, &o.Account.ObjectMeta, &o.Role.ObjectMeta, &o.Binding.ObjectMeta} {
 		meta.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: s.Node, UID: types.UID(s.NodeUID)}}
 	}
-	o.Job.Name = jobName(s.Rollout, s.Node)
+	o.Job.Name = jobName(s.Rollout, s.Phase, s.Node)
 	for _, meta := range []*metav1.ObjectMeta{&o.Report.ObjectMeta, &o.Job.ObjectMeta, &o.Job.Spec.Template.ObjectMeta} {
 		if meta.Labels == nil {
 			meta.Labels = map[string]string{}
 		}
 		meta.Labels[labelRollout] = s.Rollout
 		meta.Annotations = map[string]string{annotationNode: s.Node}
+		if s.Phase != "" {
+			meta.Annotations[annotationPhase] = string(s.Phase)
+		}
 	}
 	seconds := int64(s.Deadline / time.Second)
 	o.Job.Spec.ActiveDeadlineSeconds = &seconds
@@ -116,16 +123,20 @@ const (
 func reportName(node string) string  { return fit("report-"+node, maxName) }
 func accountName(node string) string { return fit("hardener-"+node, maxName) }
 
-// jobName is the same for the same rollout and node, so that one that goes on
+// jobName is the same for the same rollout, phase and node, so that one that goes on
 // finds its Jobs. Dots would be wrong in the host name of the pod.
-func jobName(rollout, node string) string {
+func jobName(rollout string, phase fix.Phase, node string) string {
 	plain := strings.ReplaceAll(node, ".", "-")
-	name := "hardener-" + rollout + "-" + plain
+	name := "hardener-" + rollout + "-"
+	if phase != "" {
+		name += strings.ReplaceAll(string(phase), ":", "-") + "-"
+	}
+	name += plain
+	end := "-" + hash(string(phase)+node)
 	if plain != node { // another node's name may differ in this alone
-		name += "-" + hash(node)
+		name += end
 	}
 	if len(name) > maxJob {
-		end := "-" + hash(node)
 		name = strings.TrimRight(name[:maxJob-len(end)], "-") + end
 	}
 	return name
@@ -168,8 +179,9 @@ func CheckImage(image string, allowTag bool) error {
 }
 
 // Manifests is the YAML that makes a rollout from inside the cluster: install.yaml,
-// and rollout.yaml with this image and these arguments, comments and all.
-func Manifests(image string, args []string) ([]byte, error) {
+// steps.yaml where there are steps across nodes, and rollout.yaml with this image
+// and these arguments, comments and all.
+func Manifests(image string, args []string, steps bool) ([]byte, error) {
 	text := string(manifests.Rollout())
 	head, rest, ok := strings.Cut(text, "        args:\n")
 	if !ok {
@@ -192,5 +204,9 @@ func Manifests(image string, args []string) ([]byte, error) {
 	if err := decodeAll([]byte(text), &job); err != nil {
 		return nil, fmt.Errorf("manifest of the rollout: %w", err)
 	}
-	return slices.Concat(manifests.Install(), []byte("---\n"), []byte(text)), nil
+	install := manifests.Install()
+	if steps {
+		install = slices.Concat(install, []byte("---\n"), manifests.Steps())
+	}
+	return slices.Concat(install, []byte("---\n"), []byte(text)), nil
 }

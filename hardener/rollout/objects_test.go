@@ -12,6 +12,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/fix"
 	"github.com/kubespray-hardener/kubespray-hardener/manifests"
 )
 
@@ -57,7 +58,7 @@ func TestNames(t *testing.T) {
 	nodes := []string{"w1", "a.b", "a-b", "10.0.0.1", long + "." + long + "." + long + "." + long[:61], long + "." + long + "." + long + "." + long[:60] + "b"}
 	seen := map[string]string{}
 	for _, node := range nodes {
-		for kind, name := range map[string]string{"job": jobName("x7k2m9qa", node), "report": reportName(node), "account": accountName(node)} {
+		for kind, name := range map[string]string{"job": jobName("x7k2m9qa", "", node), "report": reportName(node), "account": accountName(node)} {
 			if other, taken := seen[kind+name]; taken {
 				t.Errorf("the %s of %s and of %s is %s", kind, node, other, name)
 			}
@@ -71,7 +72,17 @@ func TestNames(t *testing.T) {
 			}
 		}
 	}
-	if a, b := jobName("x", "w1"), jobName("x", "w1"); a != b || a != "hardener-x-w1" {
+	jobs := map[string]string{}
+	for _, node := range nodes {
+		for _, phase := range append(fix.Phases(), "") {
+			name, of := jobName("x7k2m9qa", phase, node), string(phase)+" of "+node
+			if other, taken := jobs[name]; taken || validation.IsDNS1123Label(name) != nil {
+				t.Errorf("%s: its job is %s, taken by %q", of, name, other)
+			}
+			jobs[name] = of
+		}
+	}
+	if a, b := jobName("x", "", "w1"), jobName("x", "", "w1"); a != b || a != "hardener-x-w1" {
 		t.Errorf("the name of a Job is %q, then %q", a, b)
 	}
 }
@@ -100,7 +111,7 @@ func TestCheckImage(t *testing.T) {
 
 func TestManifests(t *testing.T) {
 	args := []string{"rollout", "check", "--nodes=a,b", `--odd="x": y # z`}
-	out, err := Manifests(digest, args)
+	out, err := Manifests(digest, args, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,11 +7,13 @@ import (
 
 // Options say what to roll out, and how.
 type Options struct {
-	Command string   // check or fix
+	Command string   // check, fix or undo
 	Args    []string // the command's flags on each node
 	Image   string
 	Choice  Choice
-	Restart bool // do not go on with an earlier rollout that stopped
+	Steps   []Step // across nodes, after all nodes are done
+	Undo    bool   // take the steps back, and do nothing else
+	Restart bool   // do not go on with an earlier rollout that stopped
 	Holding Holding
 	Times   Times // zero values: the usual ones
 

@@ -22,6 +22,7 @@ type Node struct {
 	NotReady     string // what the cluster says of a node that is not Ready
 	Cordoned     bool   // spec.unschedulable
 	ControlPlane bool   // by its label, or by an API server's mirror pod
+	APIServer    bool   // by its mirror pod
 }
 
 // Cluster is what a plan rests on.
@@ -32,6 +33,8 @@ type Cluster struct {
 	// (--etcd-servers), without ports. A name that is no address is compared with
 	// names and addresses of nodes as it is.
 	Etcd []string
+
+	Images []string // of API servers, each once
 }
 
 // Choice says which nodes are wanted and how many at a time.
@@ -59,6 +62,8 @@ type Plan struct {
 	// Serial are strictly one at a time: nodes with an etcd member alone, then
 	// those of the control plane.
 	Serial []string `json:"serial,omitempty"`
+	// Control are those of Serial that an API server runs on.
+	Control []string `json:"control,omitempty"`
 	// Parallel is how many of the Workers are under way at the same time, at
 	// least 1.
 	Parallel int       `json:"parallel"`
@@ -66,6 +71,9 @@ type Plan struct {
 	// EtcdOnly are the addresses of etcd members that are on no Node: no Job can
 	// reach those hosts.
 	EtcdOnly []string `json:"etcd_only,omitempty"`
+	// Elsewhere are the addresses of API servers that are on no Node, looked at for
+	// steps across nodes only.
+	Elsewhere []string `json:"elsewhere,omitempty"`
 }
 
 // Skipped is a chosen node which is left alone.
@@ -84,7 +92,7 @@ func NewPlan(c Cluster, choice Choice) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	members, etcdOnly := placeEtcd(c)
+	members, etcdOnly := place(c, c.Etcd)
 	p := Plan{EtcdOnly: etcdOnly}
 	unfit := ""
 	if choice.Disruptive {
@@ -100,6 +108,9 @@ func NewPlan(c Cluster, choice Choice) (Plan, error) {
 			p.Skipped = append(p.Skipped, Skipped{n.Name, "the control plane is not whole: " + unfit})
 		case n.ControlPlane:
 			control = append(control, n.Name)
+			if n.APIServer {
+				p.Control = append(p.Control, n.Name)
+			}
 		case serial:
 			etcd = append(etcd, n.Name)
 		default:
@@ -176,9 +187,9 @@ func unfitControlPlane(nodes []Node, members map[string]bool) string {
 	return strings.Join(all, "; ")
 }
 
-// placeEtcd finds the nodes that etcd's members are on, and the members that are
-// on none.
-func placeEtcd(c Cluster) (members map[string]bool, elsewhere []string) {
+// place finds the nodes that some addresses, such as those of etcd's members, are
+// of, and the addresses that are of none.
+func place(c Cluster, addresses []string) (nodes map[string]bool, elsewhere []string) {
 	at := map[string]string{}
 	for _, n := range c.Nodes {
 		at[n.Name] = n.Name
@@ -186,20 +197,20 @@ func placeEtcd(c Cluster) (members map[string]bool, elsewhere []string) {
 			at[canonical(address)] = n.Name
 		}
 	}
-	members = map[string]bool{}
+	nodes = map[string]bool{}
 	missing := map[string]bool{}
-	for _, member := range c.Etcd {
+	for _, member := range addresses {
 		address, err := netip.ParseAddr(member)
 		name, ok := at[canonical(member)]
 		switch {
 		case ok:
-			members[name] = true
+			nodes[name] = true
 		case member == "localhost" || err == nil && address.IsLoopback(): // of the API server's own node
 		default:
 			missing[member] = true
 		}
 	}
-	return members, slices.Sorted(maps.Keys(missing))
+	return nodes, slices.Sorted(maps.Keys(missing))
 }
 
 // canonical makes two spellings of one IP address the same.

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/fix"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/report"
 )
 
@@ -16,10 +18,13 @@ import (
 func Run(ctx context.Context, api *API, o Options) (report.Cluster, error) {
 	o.fill()
 	// A mistake in the choice is told before anything is written.
+	if err := checkSteps(o); err != nil {
+		return report.Cluster{}, &ChoiceError{err}
+	}
 	if _, _, err := api.plan(ctx, o.Choice); err != nil {
 		return report.Cluster{}, err
 	}
-	if err := api.install(ctx); err != nil {
+	if err := api.install(ctx, len(o.Steps) > 0); err != nil {
 		return report.Cluster{}, err
 	}
 	held, lease, err := Acquire(ctx, api, o.Holding)
@@ -55,7 +60,7 @@ func (a *API) plan(ctx context.Context, choice Choice) (Plan, inventory, error) 
 	if err != nil {
 		return Plan{}, inventory{}, &ChoiceError{err}
 	}
-	in := inventory{uids: uids, ready: map[string]bool{}}
+	in := inventory{uids: uids, ready: map[string]bool{}, cluster: c}
 	for _, n := range c.Nodes {
 		in.ready[n.Name] = n.Ready
 	}
@@ -67,6 +72,7 @@ type inventory struct {
 	uids    map[string]string
 	ready   map[string]bool // nodes that were Ready
 	servers []string        // addresses of the API servers
+	cluster Cluster
 }
 
 // rollout is one that is under way.
@@ -80,7 +86,10 @@ type rollout struct {
 	mu     sync.Mutex // of what follows, and of Tell
 	merged report.Cluster
 	behind int
+	total  int
 	failed error
+	why    map[string]string // nodes that failed
+	handed map[string]string // what control planes have handed over, by node
 }
 
 // open decides what is to be done and takes it down.
@@ -94,6 +103,9 @@ func (r *rollout) open(ctx context.Context) error {
 			return err
 		}
 	}
+	if len(r.o.Steps) > 0 {
+		p.Elsewhere = in.elsewhere(in.servers)
+	}
 	if len(in.servers) > 0 && len(p.Serial) > 0 {
 		if err := r.reach(ctx, in.servers); err != nil {
 			return err
@@ -105,14 +117,15 @@ func (r *rollout) open(ctx context.Context) error {
 		return err
 	}
 	if err == nil && !r.o.Restart && last.goesOn(r.o) {
-		r.state = state{ID: last.ID, Started: last.Started}
-		if r.done, err = r.api.reached(ctx, last.ID); err != nil {
+		r.state = state{ID: last.ID, Started: last.Started, Phase: last.Phase, Sealed: last.Sealed}
+		if r.done, err = r.api.reached(ctx, last.ID, last.Phase); err != nil {
 			return err
 		}
 	} else {
 		r.state = state{ID: newID(), Started: time.Now().UTC().Truncate(time.Second)}
 	}
 	r.state.Command, r.state.Args, r.state.Image, r.state.Plan = r.o.Command, r.o.Args, r.o.Image, p
+	r.state.Steps, r.state.Undo = r.o.Steps, r.o.Undo
 	return r.api.writeState(ctx, r.state)
 }
 
@@ -120,7 +133,10 @@ func (r *rollout) open(ctx context.Context) error {
 // further node is begun then, and those under way are still followed.
 func (r *rollout) run(ctx, held context.Context) (report.Cluster, error) {
 	p := r.state.Plan
-	if len(r.done) > 0 {
+	switch {
+	case r.state.Phase != "":
+		r.tell(Progress{State: Note, Text: fmt.Sprintf("going on with rollout %s: %d done before in phase %s", r.state.ID, len(r.done), r.state.Phase)})
+	case len(r.done) > 0:
 		r.tell(Progress{State: Note, Text: fmt.Sprintf("going on with rollout %s: %d done before", r.state.ID, len(r.done))})
 	}
 	for _, address := range p.EtcdOnly {
@@ -132,16 +148,18 @@ func (r *rollout) run(ctx, held context.Context) (report.Cluster, error) {
 	}
 	begin, stop := context.WithCancelCause(held)
 	defer stop(nil)
-	left := r.take(ctx, begin, stop, p.Workers, p.Parallel, false)
-	left = append(left, r.take(ctx, begin, stop, p.Serial, 1, true)...)
-
-	var result error
-	if why := r.failed; why != nil || len(left) > 0 {
-		result = &StoppedError{Why: cmp.Or(why, context.Cause(begin)), Left: left}
+	left, result := r.parts(ctx, begin, stop)
+	if result != nil {
 		r.state.Stopped = result.Error()
 	}
-	for _, node := range left {
-		r.merged.Add(report.ClusterNode{Name: node, State: report.NodeLeft, Reason: "the rollout stopped before"}, nil)
+	if r.state.Phase == "" {
+		for _, node := range left {
+			r.merged.Add(report.ClusterNode{Name: node, State: report.NodeLeft, Reason: "the rollout stopped before"}, nil)
+		}
+	} else if merged, err := r.api.collect(context.WithoutCancel(ctx), r.state, r.why); err == nil {
+		r.merged = merged // each node had several turns
+	} else {
+		result = errors.Join(result, err)
 	}
 	r.state.Ended = time.Now().UTC().Truncate(time.Second)
 	r.merged.Rollout = r.state.run()
@@ -154,14 +172,14 @@ func (r *rollout) run(ctx, held context.Context) (report.Cluster, error) {
 
 // take takes some nodes, the first of several alone, and returns those that were
 // not begun.
-func (r *rollout) take(ctx, begin context.Context, stop context.CancelCauseFunc, nodes []string, parallel int, serial bool) []string {
+func (r *rollout) take(ctx, begin context.Context, stop context.CancelCauseFunc, p part, nodes []string, parallel int, serial bool) []string {
 	var under sync.WaitGroup
 	defer under.Wait()
 	places := make(chan struct{}, parallel)
 	var todo []string
 	for _, node := range nodes {
 		if r.done[node] {
-			if err := r.before(ctx, node); err != nil {
+			if err := r.before(ctx, p.phase, node); err != nil {
 				r.fail(node, Outcome{}, err)
 				stop(err)
 			}
@@ -179,7 +197,7 @@ func (r *rollout) take(ctx, begin context.Context, stop context.CancelCauseFunc,
 		}
 		one := func() {
 			defer func() { <-places }()
-			if err := r.node(ctx, begin, node, serial); err != nil {
+			if err := r.node(ctx, begin, p.phase, node, serial); err != nil {
 				stop(err)
 			}
 		}
@@ -193,8 +211,11 @@ func (r *rollout) take(ctx, begin context.Context, stop context.CancelCauseFunc,
 }
 
 // before adds a node that an earlier process of this rollout was done with.
-func (r *rollout) before(ctx context.Context, node string) error {
+func (r *rollout) before(ctx context.Context, phase fix.Phase, node string) error {
 	o, err := r.api.outcome(ctx, r.state.ID, node)
+	if err == nil {
+		err = r.took(ctx, phase, node, o)
+	}
 	if err != nil {
 		return err
 	}
@@ -203,19 +224,22 @@ func (r *rollout) before(ctx context.Context, node string) error {
 }
 
 // node takes one node from its beginning to its end, and tells of it.
-func (r *rollout) node(ctx, begin context.Context, node string, serial bool) error {
-	outcome, err := r.harden(ctx, begin, node, serial)
+func (r *rollout) node(ctx, begin context.Context, phase fix.Phase, node string, serial bool) error {
+	outcome, err := r.harden(ctx, begin, phase, node, serial)
+	if err == nil {
+		err = r.took(ctx, phase, node, outcome)
+	}
 	if err != nil {
 		err = r.fail(node, outcome, err)
 	} else {
 		r.succeed(node, outcome, "")
 	}
-	r.announce(ctx, node, story(outcome, err))
+	r.announce(ctx, phase, node, story(outcome, err))
 	return err
 }
 
 // harden has the Job of a node run. The outcome may be known beside an error.
-func (r *rollout) harden(ctx, begin context.Context, node string, serial bool) (Outcome, error) {
+func (r *rollout) harden(ctx, begin context.Context, phase fix.Phase, node string, serial bool) (Outcome, error) {
 	gate := serial && r.o.Choice.Disruptive
 	if gate {
 		r.tell(Progress{Node: node, State: Waiting, Text: "asking each API server, its etcd and the nodes"})
@@ -223,9 +247,16 @@ func (r *rollout) harden(ctx, begin context.Context, node string, serial bool) (
 			return Outcome{}, fmt.Errorf("not begun: the cluster is not whole: %w", err)
 		}
 	}
+	args := append([]string{r.o.Command}, r.o.Args...)
+	if phase != "" {
+		args = slices.Concat([]string{"fix"}, r.o.Args, []string{"--phase=" + string(phase)})
+		if phase.Encrypts() && r.state.Sealed != "" {
+			args = append(args, "--sealed-key="+r.state.Sealed)
+		}
+	}
 	objects, err := newNodeObjects(nodeSpec{
-		Rollout: r.state.ID, Node: node, NodeUID: r.in.uids[node], Image: r.o.Image, Deadline: r.o.Times.Node,
-		Args: append([]string{r.o.Command}, r.o.Args...), ReadOnly: !r.o.Choice.Disruptive,
+		Rollout: r.state.ID, Phase: phase, Node: node, NodeUID: r.in.uids[node], Image: r.o.Image, Deadline: r.o.Times.Node,
+		Args: args, ReadOnly: !r.o.Choice.Disruptive,
 	})
 	if err != nil {
 		return Outcome{}, err
@@ -256,6 +287,10 @@ func (r *rollout) fail(node string, o Outcome, why error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failed = cmp.Or(r.failed, why)
+	if r.why == nil {
+		r.why = map[string]string{}
+	}
+	r.why[node] = why.Error()
 	r.merged.Add(report.ClusterNode{Name: node, State: report.NodeFailed, Reason: why.Error()}, o.Report)
 	r.behind++
 	r.say(Progress{Node: node, State: Failed, Text: why.Error()})
@@ -287,7 +322,7 @@ func (r *rollout) tell(p Progress) {
 
 // say is tell for one who holds the lock.
 func (r *rollout) say(p Progress) {
-	p.Done, p.Total = r.behind, len(r.state.Plan.Order())
+	p.Done, p.Total = r.behind, r.total
 	r.o.Tell(p)
 }
 

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/fix"
 )
 
 // stateName is the ConfigMap that says what the last rollout was. How far it got
@@ -32,6 +34,13 @@ type state struct {
 	Ended   time.Time `json:"ended,omitzero"`
 	Stopped string    `json:"stopped,omitempty"` // why it did not get to all nodes
 	Plan    Plan      `json:"plan"`
+
+	Steps []Step    `json:"steps,omitempty"`
+	Undo  bool      `json:"undo,omitempty"`
+	Phase fix.Phase `json:"phase,omitempty"` // that it is in, "" while nodes are taken by themselves
+
+	// Sealed is the key of encryption at rest as control planes hand it over.
+	Sealed string `json:"sealed,omitempty"`
 }
 
 // ErrNoRollout says that there has been none.
@@ -74,15 +83,16 @@ func (a *API) writeState(ctx context.Context, s state) error {
 // goesOn tells whether a rollout of the same thing goes on with an earlier one:
 // one that stopped or died before it had got to all its nodes.
 func (s state) goesOn(o Options) bool {
-	return (s.Ended.IsZero() || s.Stopped != "") && s.Command == o.Command && s.Image == o.Image && slices.Equal(s.Args, o.Args)
+	return (s.Ended.IsZero() || s.Stopped != "") && s.Command == o.Command && s.Image == o.Image && slices.Equal(s.Args, o.Args) &&
+		slices.Equal(s.Steps, o.Steps) && s.Undo == o.Undo
 }
 
 // newID is short, as it is part of names, and no word.
 func newID() string { return strings.ToLower(rand.Text()[:8]) }
 
-// reached are the nodes that a rollout is done with. Only metadata are read: the
+// reached are the nodes that a rollout is done with in a phase. Only metadata are read: the
 // reports themselves are large.
-func (a *API) reached(ctx context.Context, id string) (map[string]bool, error) {
+func (a *API) reached(ctx context.Context, id string, phase fix.Phase) (map[string]bool, error) {
 	done := map[string]bool{}
 	for next := ""; ; {
 		var list metav1.PartialObjectMetadataList
@@ -91,7 +101,7 @@ func (a *API) reached(ctx context.Context, id string) (map[string]bool, error) {
 			return nil, fmt.Errorf("reports: %w", err)
 		}
 		for _, item := range list.Items {
-			if exit := item.Annotations[annotationExit]; exit == "0" || exit == "1" {
+			if exit := item.Annotations[annotationExit]; (exit == "0" || exit == "1") && item.Annotations[annotationPhase] == string(phase) {
 				done[item.Annotations[annotationNode]] = true
 			}
 		}

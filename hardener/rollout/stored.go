@@ -21,6 +21,12 @@ func Stored(ctx context.Context, api *API) (report.Cluster, error) {
 	if err != nil {
 		return report.Cluster{}, err
 	}
+	return api.collect(ctx, s, nil)
+}
+
+// collect puts the report of a rollout together from what the nodes' programs have
+// delivered. Of some nodes more is known: why they failed.
+func (a *API) collect(ctx context.Context, s state, failed map[string]string) (report.Cluster, error) {
 	c := report.Cluster{Rollout: s.run()}
 	for _, skipped := range s.Plan.Skipped {
 		c.Add(report.ClusterNode{Name: skipped.Node, State: report.NodeSkipped, Reason: skipped.Reason}, nil)
@@ -29,13 +35,15 @@ func Stored(ctx context.Context, api *API) (report.Cluster, error) {
 	for _, node := range s.Plan.Order() {
 		left[node] = true
 	}
-	err = api.outcomes(ctx, s.ID, func(node string, o Outcome) {
+	err := a.outcomes(ctx, s.ID, func(node string, o Outcome) {
 		if !left[node] {
 			return
 		}
 		delete(left, node)
 		n := report.ClusterNode{Name: node, State: report.NodeDone}
-		if o.Exit > 1 {
+		if why := failed[node]; why != "" {
+			n.State, n.Reason = report.NodeFailed, why
+		} else if o.Exit > 1 {
 			n.State, n.Reason = report.NodeFailed, cmp.Or(o.Error, "its program failed")
 		}
 		c.Add(n, o.Report)
@@ -44,7 +52,11 @@ func Stored(ctx context.Context, api *API) (report.Cluster, error) {
 		return report.Cluster{}, err
 	}
 	for node := range left {
-		c.Add(report.ClusterNode{Name: node, State: report.NodeLeft, Reason: errNoOutcome.Error()}, nil)
+		n := report.ClusterNode{Name: node, State: report.NodeLeft, Reason: errNoOutcome.Error()}
+		if why := failed[node]; why != "" {
+			n.State, n.Reason = report.NodeFailed, why
+		}
+		c.Add(n, nil)
 	}
 	c.Sort()
 	return c, nil

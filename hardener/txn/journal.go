@@ -53,6 +53,7 @@ type runHeader struct {
 	Format  int    `json:"format"` // journalFormat
 	ID      string `json:"id"`
 	Command string `json:"command,omitempty"`
+	Phase   string `json:"phase,omitempty"`
 	Version string `json:"version,omitempty"`
 }
 
@@ -199,7 +200,7 @@ func (h *history) fold(r record) error {
 			return errors.New("begin without a run of a known format")
 		}
 		h.begun = true
-		h.info = RunInfo{ID: r.Run.ID, Command: r.Run.Command, Version: r.Run.Version, Started: r.Time, State: Unfinished}
+		h.info = RunInfo{ID: r.Run.ID, Command: r.Run.Command, Phase: r.Run.Phase, Version: r.Run.Version, Started: r.Time, State: Unfinished}
 		return nil
 	case recordRollback:
 		if h.info.State != Committed {

@@ -88,7 +88,7 @@ func (s *Store) beginRun(info RunInfo) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.run = &Run{store: s, id: id, begin: runHeader{Format: journalFormat, ID: id, Command: info.Command, Version: info.Version}}
+	s.run = &Run{store: s, id: id, begin: runHeader{Format: journalFormat, ID: id, Command: info.Command, Phase: info.Phase, Version: info.Version}}
 	return s.run, nil
 }
 

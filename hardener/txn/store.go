@@ -52,11 +52,12 @@ const (
 
 func (s RunState) finished() bool { return s == Committed || s == Undone || s == RolledBack }
 
-// RunInfo describes a run. Begin takes Command and Version; the rest is filled
+// RunInfo describes a run. Begin takes Command, Phase and Version; the rest is filled
 // in.
 type RunInfo struct {
 	ID       string    `json:"id"` // sorts by time: 20261122T204512Z-5f02ac
 	Command  string    `json:"command,omitempty"`
+	Phase    string    `json:"phase,omitempty"`   // of a step across nodes, "" for none
 	Version  string    `json:"version,omitempty"` // of the program
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished,omitzero"`

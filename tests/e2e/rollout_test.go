@@ -3,9 +3,11 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -136,32 +138,41 @@ func TestRolloutKilled(t *testing.T) {
 
 // rolledOut is the one-shot Job on a cluster.
 type rolledOut struct {
-	cp        *machine.Node
-	manifests string
+	cp    *machine.Node
+	image savedImage
+	args  []string // of hardener rollout
 }
 
-func newRollout(t *testing.T, cp *machine.Node, image savedImage) rolledOut {
+// newRollout makes a rollout, by default of the usual fixes.
+func newRollout(t *testing.T, cp *machine.Node, image savedImage, args ...string) rolledOut {
 	t.Helper()
-	print := exec.CommandContext(t.Context(), hardener, "rollout", "fix", "--print", "--image="+image.pinned(), "--soak="+min(*soak, time.Minute).String(), "--benchmark="+latestBenchmark())
-	out, err := print.Output()
+	if len(args) == 0 {
+		args = []string{"fix", "--soak=" + min(*soak, time.Minute).String(), "--benchmark=" + latestBenchmark()}
+	}
+	t.Cleanup(func() {
+		// The tests that follow want their namespaces for themselves.
+		cp.Run(context.Background(), "kubectl", "delete", "namespace", rollout.Namespace, "--ignore-not-found", "--wait")
+	})
+	return rolledOut{cp, image, args}
+}
+
+// apply starts the Job, in place of an earlier one. The API server may be restarting
+// because of that.
+func (r rolledOut) apply(t *testing.T) {
+	t.Helper()
+	print := exec.CommandContext(t.Context(), hardener, slices.Concat([]string{"rollout"}, r.args, []string{"--print", "--image=" + r.image.pinned()})...)
+	print.Stderr = os.Stderr
+	manifests, err := print.Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := rolledOut{cp, string(out)}
-	t.Cleanup(func() {
-		// The tests that follow want their namespaces for themselves.
-		cp.Run(context.Background(), "kubectl", "delete", "namespace", rollout.Namespace, "--wait")
+	until(t, 5*time.Minute, "the rollout is begun", func() (bool, string) {
+		if out, err := r.cp.Run(t.Context(), "kubectl", "-n", rollout.Namespace, "delete", "job", "rollout", "--ignore-not-found", "--wait"); err != nil {
+			return false, fmt.Sprint(out, err)
+		}
+		out, err := r.cp.Feed(t.Context(), bytes.NewReader(manifests), "kubectl", "apply", "-f", "-")
+		return err == nil, fmt.Sprint(out, err)
 	})
-	return r
-}
-
-// apply starts the Job, in place of an earlier one.
-func (r rolledOut) apply(t *testing.T) {
-	t.Helper()
-	must(t, r.cp, "kubectl", "-n", rollout.Namespace, "delete", "job", "rollout", "--ignore-not-found", "--wait")
-	if _, err := r.cp.Feed(t.Context(), strings.NewReader(r.manifests), "kubectl", "apply", "-f", "-"); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // completes starts the Job and wants it to get to its end.
@@ -197,6 +208,15 @@ func (r rolledOut) ends(t *testing.T) (condition string) {
 func (r rolledOut) last(t *testing.T) string {
 	t.Helper()
 	return must(t, r.cp, "kubectl", "-n", rollout.Namespace, "logs", r.pod(t, "app.kubernetes.io/component=rollout"))
+}
+
+// says waits until the rollout has said something.
+func (r rolledOut) says(t *testing.T, words string) {
+	t.Helper()
+	until(t, rolloutLimit, "the rollout says "+words, func() (bool, string) {
+		said, err := r.cp.Run(t.Context(), "kubectl", "-n", rollout.Namespace, "logs", "job/rollout")
+		return err == nil && strings.Contains(said, words), fmt.Sprint(said, err)
+	})
 }
 
 // pod is the newest with a label.

@@ -48,7 +48,7 @@ var mayImport = map[string][]string{
 	"hardener/deadman":    {"hardener/host", "hardener/systemd", "hardener/txn"},
 	"hardener/report":     {"hardener/check", "hardener/fix", "hardener/node", "hardener/profile"},
 	"hardener/events":     {"hardener/check", "hardener/fix", "hardener/report"},
-	"hardener/rollout":    {"hardener/events", "hardener/report", "manifests"},
+	"hardener/rollout":    {"hardener/events", "hardener/fix", "hardener/report", "manifests"},
 	"hardener/sample":     {"hardener/node"},
 	"hardener": {
 		"hardener/adjudicate", "hardener/check", "hardener/fix", "hardener/node",

@@ -66,6 +66,9 @@ type cluster struct {
 	most    int                 // most programs at the same time
 	beside  map[string][]string // what ran when a node's program began
 	seen    map[string]bool     // UIDs of Jobs
+	steps   []string            // "PHASE NODE", in order
+	breaks  map[string]bool     // those whose program fails
+	hands   func(phase, node, sealed string) string
 }
 
 // newCluster has these nodes, Ready; those named cp... carry the control plane.
@@ -183,6 +186,14 @@ func (c *cluster) job(ctx context.Context, job batchv1.Job) {
 	c.running[node] = true
 	c.most = max(c.most, len(c.running))
 	c.begun = append(c.begun, node)
+	if phase := argument(job, "--phase="); phase != "" {
+		c.steps = append(c.steps, phase+" "+node)
+		if c.breaks[phase+" "+node] {
+			p.outcome = rollout.Outcome{Exit: 3, Error: "it went wrong"}
+		} else if c.hands != nil {
+			p.outcome.Handover = c.hands(phase, node, argument(job, "--sealed-key="))
+		}
+	}
 	c.mu.Unlock()
 	defer func() {
 		c.mu.Lock()
@@ -219,6 +230,16 @@ func (c *cluster) job(ctx context.Context, job batchv1.Job) {
 	}
 	status["conditions"] = conditions
 	c.must("PATCH", jobs+"/"+job.Name+"/status", map[string]any{"status": status}, nil)
+}
+
+// argument is the value of an argument of a Job's program.
+func argument(job batchv1.Job, name string) string {
+	for _, arg := range job.Spec.Template.Spec.Containers[0].Args {
+		if value, ok := strings.CutPrefix(arg, name); ok {
+			return value
+		}
+	}
+	return ""
 }
 
 // podName differs from one Job to the next of the same name.

@@ -1,12 +1,13 @@
-// Command busyclient writes and reads a ConfigMap through the API ten times a
-// second, until it is told to stop, and prints how that went as JSON. It runs on
-// a lab's worker, through its proxy, as a user of the cluster would. A request
-// that fails is made once more, a second later.
+// Command busyclient writes and reads a ConfigMap and a Secret in turn through the
+// API ten times a second, until it is told to stop, and prints how that went as
+// JSON. It runs on a lab's worker, through its proxy, as a user of the cluster
+// would. A request that fails is made once more, a second later.
 package main
 
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -32,8 +33,6 @@ type result struct {
 	Words    []string `json:"words"`   // of the first failures
 }
 
-const object = "/api/v1/namespaces/default/configmaps/busyclient"
-
 func main() {
 	kubeconfig := flag.String("kubeconfig", "", "whose rights")
 	server := flag.String("server", "https://localhost:6443", "where")
@@ -56,8 +55,12 @@ func run(kubeconfig, server string) error {
 	c := client{http: &http.Client{Transport: transport, Timeout: 20 * time.Second}, server: server}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	for tick := time.NewTicker(100 * time.Millisecond); ctx.Err() == nil; {
-		c.round()
+	for i, tick := 0, time.NewTicker(100*time.Millisecond); ctx.Err() == nil; i++ {
+		if i%2 == 0 {
+			c.round("ConfigMap", "/api/v1/namespaces/default/configmaps/busyclient")
+		} else {
+			c.round("Secret", "/api/v1/namespaces/default/secrets/busyclient")
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -73,9 +76,9 @@ type client struct {
 }
 
 // round writes the next number and reads it.
-func (c *client) round() {
-	want := strconv.Itoa(c.Requests)
-	body := fmt.Sprintf(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"busyclient","namespace":"default"},"data":{"n":%q}}`, want)
+func (c *client) round(kind, object string) {
+	want := base64.StdEncoding.EncodeToString([]byte(strconv.Itoa(c.Requests))) // as a Secret's data are
+	body := fmt.Sprintf(`{"apiVersion":"v1","kind":%q,"metadata":{"name":"busyclient","namespace":"default"},"data":{"n":%q}}`, kind, want)
 	if _, ok := c.twice(http.MethodPatch, object+"?fieldManager=busyclient&force=true", []byte(body)); !ok {
 		return
 	}
