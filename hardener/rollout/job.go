@@ -149,8 +149,9 @@ func ended(job *batchv1.Job) (done bool, failed string) {
 
 // drive waits for the Job of a node. A nil error means that its program ended by
 // itself and said how. A look is one request, for the Job alone: a list of the
-// Job's pods has the API server go through those of all nodes.
-func (a *API) drive(ctx context.Context, id, node, job string, t Times) (Outcome, error) {
+// Job's pods has the API server go through those of all nodes. Of the few programs
+// that are followed, it is one more.
+func (a *API) drive(ctx context.Context, id, node, job string, t Times, f *follower) (Outcome, error) {
 	path := inNamespace("batch/v1", "jobs", job)
 	begin := time.Now()
 	started := false
@@ -176,6 +177,9 @@ func (a *API) drive(ctx context.Context, id, node, job string, t Times) (Outcome
 				err := fmt.Errorf("its pod did not start within %s: %s", t.Start, why)
 				return Outcome{}, errors.Join(err, a.remove(ctx, path, t.Settle))
 			}
+		}
+		if started {
+			f.look(ctx)
 		}
 		if started && time.Since(looked) > 6*t.Poll {
 			looked = time.Now()

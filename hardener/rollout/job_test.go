@@ -53,7 +53,7 @@ func TestDriveLooksAtItsJobAlone(t *testing.T) {
 				t.Fatal(err)
 			}
 			times := Times{Node: time.Hour, Start: tt.start, Settle: time.Hour, Poll: time.Millisecond}
-			if _, err := api.drive(t.Context(), "id", "n", "j", times); err != nil {
+			if _, err := api.drive(t.Context(), "id", "n", "j", times, nil); err != nil {
 				t.Fatal(err)
 			}
 			if asked[jobPath] != 4 || asked[podsPath] != tt.pods || asked[reportPath] != 1 {

@@ -38,7 +38,7 @@ func Run(ctx context.Context, api *API, o Options) (report.Cluster, error) {
 			o.Tell(Progress{State: Note, Text: "not given back, it expires: " + err.Error()})
 		}
 	}()
-	r := &rollout{api: api, o: o}
+	r := &rollout{api: api, o: o, followed: make(chan struct{}, maxFollowed)}
 	if err := r.open(ctx); err != nil {
 		return report.Cluster{}, err
 	}
@@ -82,6 +82,8 @@ type rollout struct {
 	state state
 	in    inventory
 	done  map[string]bool // nodes that an earlier process was done with
+
+	followed chan struct{} // places for nodes whose programs are followed
 
 	mu     sync.Mutex // of what follows, and of Tell
 	merged report.Cluster
@@ -265,7 +267,7 @@ func (r *rollout) harden(ctx, begin context.Context, phase fix.Phase, node strin
 	if err := r.api.begin(begin, objects, r.o.Times.Settle); err != nil {
 		return Outcome{}, fmt.Errorf("not begun: %w", err)
 	}
-	outcome, err := r.api.drive(ctx, r.state.ID, node, objects.Job.Name, r.o.Times)
+	outcome, err := r.drive(ctx, node, objects.Job.Name)
 	if err != nil {
 		return outcome, err
 	}
@@ -279,6 +281,19 @@ func (r *rollout) harden(ctx, begin context.Context, phase fix.Phase, node strin
 		return outcome, fmt.Errorf("afterwards the cluster is not whole: %w", err)
 	}
 	return outcome, nil
+}
+
+// drive follows the Job of a node to its end, and tells what its program says if
+// not too many others are followed.
+func (r *rollout) drive(ctx context.Context, node, job string) (Outcome, error) {
+	var f *follower
+	select {
+	case r.followed <- struct{}{}:
+		defer func() { <-r.followed }()
+		f = &follower{api: r.api, job: job, tell: func(line string) { r.tell(Progress{Node: node, State: Running, Text: line}) }}
+	default:
+	}
+	return r.api.drive(ctx, r.state.ID, node, job, r.o.Times, f)
 }
 
 // fail takes down that a node failed, and returns why.
