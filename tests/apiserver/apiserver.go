@@ -16,6 +16,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,7 +45,8 @@ type Server struct {
 	Address string // "192.0.2.1:40000": of this machine, as the API knows no loopback
 
 	t        *testing.T
-	programs string // the folder of Kubernetes' programs
+	client   *http.Client // with all rights
+	programs string       // the folder of Kubernetes' programs
 	start    func() *exec.Cmd
 	server   *exec.Cmd
 }
@@ -81,6 +83,9 @@ func Start(t *testing.T, flags ...string) *Server {
 		t.Fatal(err)
 	}
 	s := &Server{Address: net.JoinHostPort(ip, ports[2]), programs: kube, t: t}
+	if s.client, err = rest.HTTPClientFor(s.Admin()); err != nil {
+		t.Fatal(err)
+	}
 	s.start = func() *exec.Cmd {
 		return exec.Command(filepath.Join(kube, "kube-apiserver"), append([]string{"--etcd-servers=" + client, "--bind-address=" + ip, "--advertise-address=" + ip,
 			"--secure-port=" + ports[2], "--cert-dir=" + dir, "--token-auth-file=" + tokens, "--authorization-mode=RBAC",
@@ -152,13 +157,9 @@ func (s *Server) Restart() {
 // WaitReady waits until the API server is ready.
 func (s *Server) WaitReady() {
 	s.t.Helper()
-	client, err := rest.HTTPClientFor(s.Admin())
-	if err != nil {
-		s.t.Fatal(err)
-	}
 	var last string
 	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
-		resp, err := client.Get("https://" + s.Address + "/readyz")
+		resp, err := s.client.Get("https://" + s.Address + "/readyz")
 		if err != nil {
 			last = err.Error()
 			continue

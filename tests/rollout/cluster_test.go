@@ -3,12 +3,8 @@
 package rollout
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -18,7 +14,6 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
-	"k8s.io/client-go/rest"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/check"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/report"
@@ -56,8 +51,7 @@ func passing(node string) program {
 // whose API server is real.
 type cluster struct {
 	*apiserver.Server
-	t    *testing.T
-	http *http.Client
+	t *testing.T
 
 	mu      sync.Mutex
 	plays   map[string]program // by node; others are passing
@@ -75,11 +69,7 @@ type cluster struct {
 func newCluster(t *testing.T, nodes ...string) *cluster {
 	t.Helper()
 	s := start(t)
-	client, err := rest.HTTPClientFor(s.Admin())
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &cluster{Server: s, t: t, http: client, plays: map[string]program{}, running: map[string]bool{}, beside: map[string][]string{}, seen: map[string]bool{}}
+	c := &cluster{Server: s, t: t, plays: map[string]program{}, running: map[string]bool{}, beside: map[string][]string{}, seen: map[string]bool{}}
 	for i, name := range nodes {
 		labels := map[string]string{"kubernetes.io/os": "linux"}
 		if strings.HasPrefix(name, "cp") {
@@ -153,11 +143,11 @@ func (c *cluster) play(ctx context.Context) {
 	defer under.Wait()
 	for ctx.Err() == nil {
 		var list batchv1.JobList
-		c.call("GET", jobs, nil, &list)
+		c.Call(context.Background(), "GET", jobs, nil, &list)
 		for _, job := range list.Items {
 			if job.DeletionTimestamp != nil {
-				c.call("PATCH", jobs+"/"+job.Name, map[string]any{"metadata": map[string]any{"finalizers": nil}}, nil)
-				c.call("DELETE", pods+"/"+podName(job)+"?gracePeriodSeconds=0", nil, nil)
+				c.Call(context.Background(), "PATCH", jobs+"/"+job.Name, map[string]any{"metadata": map[string]any{"finalizers": nil}}, nil)
+				c.Call(context.Background(), "DELETE", pods+"/"+podName(job)+"?gracePeriodSeconds=0", nil, nil)
 				continue
 			}
 			if job.Spec.Template.Spec.NodeName != "" && !c.seen[string(job.UID)] {
@@ -268,49 +258,15 @@ func (c *cluster) podStatus(name string, state map[string]any) {
 	}}}, nil)
 }
 
-// must is call that keeps trying for a while: the API server may be restarting.
+// must is Call that keeps trying for a while: the API server may be restarting, and
+// what is played goes on until a test has cleaned up.
 func (c *cluster) must(method, path string, body, into any) {
 	c.t.Helper()
 	var err error
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		if err = c.call(method, path, body, into); err == nil || strings.Contains(err.Error(), "already exists") {
+		if err = c.Call(context.Background(), method, path, body, into); err == nil || strings.Contains(err.Error(), "already exists") {
 			return
 		}
 	}
 	c.t.Errorf("%s %s: %v", method, path, err)
-}
-
-func (c *cluster) call(method, path string, body, into any) error {
-	var payload io.Reader
-	if body != nil {
-		data, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		payload = bytes.NewReader(data)
-	}
-	req, err := http.NewRequest(method, "https://"+c.Address+path, payload)
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	if method == "PATCH" {
-		req.Header.Set("Content-Type", "application/merge-patch+json")
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode >= 300 {
-		return fmt.Errorf("%s: %s", resp.Status, data)
-	}
-	if into == nil {
-		return nil
-	}
-	return json.Unmarshal(data, into)
 }

@@ -3,12 +3,8 @@
 package scale
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,7 +16,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/report"
 	"github.com/kubespray-hardener/kubespray-hardener/manifests"
@@ -43,8 +38,7 @@ const parallel = 50
 type cluster struct {
 	*apiserver.Server
 	t     *testing.T
-	http  *http.Client // with all rights
-	audit string       // path of the log
+	audit string // path of the log
 	nodes int
 
 	control, worker report.Report // what the programs on nodes find
@@ -59,11 +53,7 @@ func newCluster(t *testing.T, repo string, nodes int, control, worker report.Rep
 	// and the cache that lists are answered from.
 	s := apiserver.Start(t, "--enable-priority-and-fairness=true", "--watch-cache=true",
 		"--audit-policy-file="+filepath.Join(repo, "tests", "scale", "audit.yaml"), "--audit-log-path="+audit)
-	client, err := rest.HTTPClientFor(s.Admin())
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &cluster{Server: s, t: t, http: client, audit: audit, nodes: nodes, control: control, worker: worker}
+	c := &cluster{Server: s, t: t, audit: audit, nodes: nodes, control: control, worker: worker}
 	s.Apply(manifests.Install())
 	s.Controllers("job-controller", "garbage-collector-controller", "ttl-after-finished-controller")
 	programs, err := cache.Programs(t.Context(), cache.Module{Name: kwok, Dir: filepath.Join(repo, "tests", "lab", "components", kwok)})
@@ -112,7 +102,7 @@ func (c *cluster) addNodes() {
 			}
 			n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address(i)}, {Type: corev1.NodeHostName, Address: name(i)}}
 			n.Status.Images = images
-			return c.call(c.t.Context(), "POST", "/api/v1/nodes", &n, nil)
+			return c.Call(c.t.Context(), "POST", "/api/v1/nodes", &n, nil)
 		})
 	}
 	if err := all.Wait(); err != nil {
@@ -129,7 +119,7 @@ spec: {nodeName: %[1]s, containers: [{name: kube-apiserver, image: x, command: [
 	ready := 0
 	for end := time.Now().Add(10 * time.Minute); ready < c.nodes; time.Sleep(time.Second) {
 		var list corev1.NodeList
-		if err := c.call(c.t.Context(), "GET", "/api/v1/nodes", nil, &list); err != nil {
+		if err := c.Call(c.t.Context(), "GET", "/api/v1/nodes", nil, &list); err != nil {
 			c.t.Fatal(err)
 		}
 		ready = 0
@@ -147,43 +137,3 @@ spec: {nodeName: %[1]s, containers: [{name: kube-apiserver, image: x, command: [
 }
 
 func address(i int) string { return fmt.Sprintf("10.1.%d.%d", i/200, i%200+1) }
-
-// call asks the API server in JSON, with all rights.
-func (c *cluster) call(ctx context.Context, method, path string, body, into any) error {
-	resp, err := c.open(ctx, method, path, body)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil || into == nil {
-		return err
-	}
-	return json.Unmarshal(data, into)
-}
-
-// open makes a request and leaves its answer to be read.
-func (c *cluster) open(ctx context.Context, method, path string, body any) (*http.Response, error) {
-	data, err := json.Marshal(body)
-	if err != nil {
-		return nil, err
-	}
-	req, err := http.NewRequestWithContext(ctx, method, "https://"+c.Address+path, bytes.NewReader(data))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	if method == "PATCH" {
-		req.Header.Set("Content-Type", "application/merge-patch+json")
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode >= 300 {
-		defer resp.Body.Close()
-		text, _ := io.ReadAll(resp.Body)
-		return nil, fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, text)
-	}
-	return resp, nil
-}

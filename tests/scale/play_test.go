@@ -31,14 +31,14 @@ func (c *cluster) play(ctx context.Context) {
 	defer under.Wait()
 	seen := map[types.UID]bool{}
 	for ctx.Err() == nil { // an API server ends a watch after a while
-		resp, err := c.open(ctx, "GET", "/api/v1/namespaces/"+rollout.Namespace+"/pods?watch=1", nil)
+		events, err := c.Open(ctx, "GET", "/api/v1/namespaces/"+rollout.Namespace+"/pods?watch=1", nil)
 		if err != nil {
 			if ctx.Err() == nil {
 				c.t.Errorf("watch pods: %v", err)
 			}
 			return
 		}
-		lines := json.NewDecoder(resp.Body)
+		lines := json.NewDecoder(events)
 		var e struct{ Object corev1.Pod }
 		for lines.Decode(&e) == nil {
 			pod := e.Object
@@ -54,7 +54,7 @@ func (c *cluster) play(ctx context.Context) {
 				return nil
 			})
 		}
-		resp.Body.Close()
+		events.Close()
 	}
 }
 
@@ -71,7 +71,7 @@ func (c *cluster) program(ctx context.Context, pod corev1.Pod) error {
 	var token authenticationv1.TokenRequest
 	token.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID}
 	path := "/api/v1/namespaces/" + pod.Namespace + "/serviceaccounts/" + pod.Spec.ServiceAccountName + "/token"
-	if err := c.call(ctx, "POST", path, &token, &token); err != nil {
+	if err := c.Call(ctx, "POST", path, &token, &token); err != nil {
 		return err
 	}
 	config := c.Admin()
@@ -90,6 +90,6 @@ func (c *cluster) program(ctx context.Context, pod corev1.Pod) error {
 		return fmt.Errorf("deliver: %w", err)
 	}
 	c.delivered.Add(1)
-	return c.call(ctx, "PATCH", "/api/v1/namespaces/"+pod.Namespace+"/pods/"+pod.Name,
+	return c.Call(ctx, "PATCH", "/api/v1/namespaces/"+pod.Namespace+"/pods/"+pod.Name,
 		map[string]any{"metadata": map[string]any{"annotations": map[string]any{endedAnnotation: "true"}}}, nil)
 }
