@@ -41,6 +41,7 @@ type API struct {
 	// restarts: requests are repeated for so long.
 	Patience time.Duration
 
+	wakes time.Duration // how long a server that has just started may know nobody's rights
 	calls atomic.Int64
 	away  atomic.Int64 // when the server last did not answer, in nanoseconds since 1970
 }
@@ -62,7 +63,7 @@ func Connect(config *rest.Config) (*API, error) {
 		return nil, fmt.Errorf("connect to the API server: %w", err)
 	}
 	client.Timeout = requestTime
-	return &API{http: client, base: strings.TrimSuffix(base.String(), "/"), config: config, Patience: 10 * time.Minute}, nil
+	return &API{http: client, base: strings.TrimSuffix(base.String(), "/"), config: config, Patience: 10 * time.Minute, wakes: wakingTime}, nil
 }
 
 // Calls is how many requests have been made.
@@ -110,13 +111,13 @@ func passing(err error) bool {
 	return errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// wakingTime is how long an API server that has just started may know nobody's
-// rights: it answers before it has read all roles.
+// wakingTime is how long an API server usually knows nobody's rights at most: it
+// answers before it has read all roles.
 const wakingTime = 30 * time.Second
 
 // waking tells whether a refusal may come from a server that has just started.
 func (a *API) waking(err error) bool {
-	return refused(err) && time.Since(time.Unix(0, a.away.Load())) < wakingTime
+	return refused(err) && time.Since(time.Unix(0, a.away.Load())) < a.wakes
 }
 
 func refused(err error) bool {
@@ -194,12 +195,13 @@ func accept(into any) string {
 // that was repeated may have been carried out before: a POST then fails because
 // the object exists, a DELETE because it does not.
 //
-// A server that refuses is asked whether it is ready, which it tells everybody
-// (kube-apiserver --authorization-always-allow-paths), and then once more: it may
-// have started just before our first request.
+// A server that refuses is asked whether it is ready, and then once more: it may
+// have started just before our first request, and take its time. That it is ready
+// it tells everybody whose rights it knows (ClusterRole system:public-info-viewer),
+// so that a refusal of this too is one to wait for, if not for ever.
 func (a *API) do(ctx context.Context, method, path, media string, body, into any) error {
 	begin := time.Now()
-	asked := false
+	ready, asked := false, false // the server, since it has refused
 	for wait := 500 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := a.once(ctx, method, path, media, body, into)
 		if err == nil || ctx.Err() != nil {
@@ -208,15 +210,16 @@ func (a *API) do(ctx context.Context, method, path, media string, body, into any
 		if passing(err) {
 			a.away.Store(time.Now().UnixNano())
 		} else if !a.waking(err) {
-			if asked || !refused(err) || a.Patience == 0 {
+			if ready || !refused(err) || a.Patience == 0 {
 				return err
 			}
-			asked = true
 			var text []byte
-			if passing(a.once(ctx, http.MethodGet, "/readyz", "", nil, &text)) {
-				a.away.Store(time.Now().UnixNano())
+			why := a.once(ctx, http.MethodGet, "/readyz", "", nil, &text)
+			if ready = !passing(why) && (asked || !refused(why)); ready {
+				continue
 			}
-			continue
+			asked = true
+			a.away.Store(time.Now().UnixNano())
 		}
 		if time.Since(begin)+wait > a.Patience {
 			return err

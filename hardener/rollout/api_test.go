@@ -25,6 +25,7 @@ func TestPatience(t *testing.T) {
 		"one that is awake means what it says": {[]int{403, 200, 403, 200}, false, 1}, // the second is of /readyz
 		"one that woke up just before":         {[]int{403, 500, 403, 401, 200}, true, 0},
 		"one that woke up meanwhile":           {[]int{403, 200, 200}, true, 0},
+		"one that knows nobody yet":            {[]int{403, 403, 403, 200}, true, 0},
 		"a mistake is not repeated":            {[]int{422, 200}, false, 1},
 		"what is not there":                    {[]int{404, 200}, false, 1},
 	}
@@ -47,6 +48,21 @@ func TestPatience(t *testing.T) {
 				t.Errorf("got %v with %d answers left", err, len(answers))
 			}
 		})
+	}
+}
+
+// A refusal for ever is one, though nobody may ask whether the server is ready
+// either.
+func TestPatienceEnds(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+	defer server.Close()
+	api, err := Connect(&rest.Config{Host: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	api.wakes = 10 * time.Millisecond
+	if err := api.get(t.Context(), "/x", nil); !forbidden(err) {
+		t.Errorf("got %v", err)
 	}
 }
 
