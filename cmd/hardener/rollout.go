@@ -92,18 +92,18 @@ or from inside: one privileged Job for each node, safely ordered.
 
 func newRolloutRunCommand(s streams, command string) *cobra.Command {
 	var o rolloutOptions
-	words := map[string][2]string{
-		"check": {"Check every node; nothing is changed on any", "Runs hardener check on every node of a cluster, in a Job each.\n"},
-		"fix":   {"Fix every node", "Runs hardener fix on every node of a cluster, in a Job each.\n"},
-		"undo":  {"Take steps across nodes back", "Takes back steps across nodes that a fix with --max-risk cluster made.\n"},
+	words := map[string]struct{ short, long, usage string }{
+		"check": {"Check every node; nothing is changed on any", "Runs hardener check on every node of a cluster, in a Job each.", "check"},
+		"fix":   {"Fix every node", "Runs hardener fix on every node of a cluster, in a Job each.", "fix"},
+		"undo":  {"Take steps across nodes back", "Takes back steps across nodes that a fix with --max-risk cluster made.", "undo --steps serving-certificates"},
 	}[command]
 	c := &cobra.Command{
 		Use:   command,
-		Short: words[0],
-		Long:  words[1] + rolloutHelp,
-		Example: fmt.Sprintf(`  hardener rollout %[1]s --image registry.local/hardener@sha256:...
-  hardener rollout %[1]s --image registry.local/hardener@sha256:... --plan
-  hardener rollout %[1]s --image registry.local/hardener@sha256:... --print | kubectl apply -f -`, command),
+		Short: words.short,
+		Long:  words.long + "\n" + rolloutHelp,
+		Example: strings.ReplaceAll(`  hardener rollout COMMAND --image registry.local/hardener@sha256:...
+  hardener rollout COMMAND --image registry.local/hardener@sha256:... --plan
+  hardener rollout COMMAND --image registry.local/hardener@sha256:... --print | kubectl apply -f -`, "COMMAND", words.usage),
 		Args: noArguments,
 	}
 	flags := c.Flags()
