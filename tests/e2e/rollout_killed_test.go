@@ -26,7 +26,7 @@ func TestRolloutKilled(t *testing.T) {
 
 	// The pod of the rollout, on its own or with its machine, is replaced by its Job
 	// and goes on.
-	r.waitFor(t, worker, "watching kubelet")
+	r.waitFor(t, worker, "", "watching kubelet")
 	pod := r.pod(t, "app.kubernetes.io/component=rollout")
 	must(t, cp, "kubectl", "-n", rollout.Namespace, "delete", "pod", pod, "--force", "--grace-period=0")
 	until(t, 10*time.Minute, "another pod of the rollout goes on to cp1", func() (bool, string) {
@@ -36,7 +36,7 @@ func TestRolloutKilled(t *testing.T) {
 
 	// The program of the control plane is killed while the API server restarts: the
 	// switch on the node puts back what was not proven, the rollout says so and stops.
-	r.waitFor(t, cp, "apiserver: taking its new configuration")
+	r.waitFor(t, cp, "", "apiserver: taking its new configuration")
 	if err := cp.KillProcess(t.Context(), "hardener"); err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestRolloutPowerCut(t *testing.T) {
 
 	// The rollout's pod prefers the worker, whose own program runs beside it.
 	r.apply(t)
-	r.waitFor(t, worker, "watching kubelet")
+	r.waitFor(t, worker, "", "watching kubelet")
 	cut(worker)
 	if r.ends(t) == "Failed" && !strings.Contains(r.last(t), "node worker1: ") {
 		t.Errorf("it does not say which node failed: %s", r.last(t))
@@ -87,7 +87,7 @@ func TestRolloutPowerCut(t *testing.T) {
 	first := r.report(t)
 
 	r.apply(t)
-	r.waitFor(t, cp, "apiserver: taking its new configuration")
+	r.waitFor(t, cp, "", "apiserver: taking its new configuration")
 	cut(cp)
 	if r.ends(t) == "Failed" && !strings.Contains(r.last(t), "node cp1: ") {
 		t.Errorf("it does not say which node failed: %s", r.last(t))

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	fixes "github.com/kubespray-hardener/kubespray-hardener/hardener/fix"
 	reports "github.com/kubespray-hardener/kubespray-hardener/hardener/report"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/rollout"
 	"github.com/kubespray-hardener/kubespray-hardener/tests/lab"
@@ -171,11 +172,11 @@ func (r rolledOut) pod(t *testing.T, selector string) string {
 	return names[len(names)-1]
 }
 
-// waitFor waits until the program in a node's Job has said something. Its log is
-// read on the node: the API server may be away.
-func (r rolledOut) waitFor(t *testing.T, n *machine.Node, words string) {
+// waitFor waits until the program in a node's Job, in a phase or "" for any, has said
+// something. Its log is read on the node: the API server may be away.
+func (r rolledOut) waitFor(t *testing.T, n *machine.Node, phase fixes.Phase, words string) {
 	t.Helper()
-	log := "/var/log/pods/" + rollout.Namespace + "_hardener-*-" + n.Name + "-*/hardener/*.log"
+	log := "/var/log/pods/" + rollout.Namespace + "_hardener-*" + strings.ReplaceAll(string(phase), ":", "-") + "-" + n.Name + "-*/hardener/*.log"
 	until(t, rolloutLimit, n.Name+" says "+words, func() (bool, string) {
 		out, err := n.Run(t.Context(), "sh", "-c", "cat "+log+" | tail -n 3; grep -qF '"+words+"' "+log)
 		return err == nil, out

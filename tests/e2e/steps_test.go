@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	fixes "github.com/kubespray-hardener/kubespray-hardener/hardener/fix"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/rollout"
 	"github.com/kubespray-hardener/kubespray-hardener/tests/lab"
 	"github.com/kubespray-hardener/kubespray-hardener/tests/lab/machine"
@@ -17,29 +18,38 @@ import (
 
 // Steps across nodes on a fresh cluster: kubelets get serving certificates of the
 // cluster and then the API server demands them, and Secrets are encrypted, though
-// the rollout is replaced in the middle of each. Somebody else asks for a
-// certificate too, and does not get it. All of it is taken back.
+// the rollout is replaced on the way and a node's program killed in the phase that
+// could lose data. Somebody else asks for a certificate too, and does not get it.
+// All of it is taken back.
 func TestRolloutSteps(t *testing.T) {
 	s := newStepped(t, lab.Small, []string{"cp1"}, "cp1", "worker1")
 	must(t, s.cp, "sh", "-c", forged)
 	s.plain(t)
 	began := time.Now()
-	fix := newRollout(t, s.cp, s.image, "fix", "--max-risk=cluster", "--etcd-snapshot-stored", "--check="+stepChecks, "--soak=5s")
-	fix.apply(t)
-	for _, phase := range []string{"phase serving-certificates:apiserver", "phase encryption-at-rest:write"} {
-		fix.says(t, phase)
-		fix.apply(t) // in place of the one that has got there
-		fix.says(t, "going on with rollout")
+	r := newRollout(t, s.cp, s.image, "fix", "--max-risk=cluster", "--etcd-snapshot-stored", "--check="+stepChecks, "--soak=5s")
+	r.apply(t)
+	r.says(t, "phase serving-certificates:apiserver")
+	r.apply(t) // in place of the one that has got there
+	r.says(t, "going on with rollout")
+	r.waitFor(t, s.cp, fixes.EncryptionWrite, "apiserver: taking its new configuration")
+	if err := s.cp.KillProcess(t.Context(), "hardener"); err != nil {
+		t.Fatal(err)
 	}
-	if fix.ends(t) != "Complete" {
-		t.Fatal(fix.last(t))
+	if r.ends(t) != "Failed" || !strings.Contains(r.last(t), "node cp1: ") {
+		t.Errorf("a node's program was killed: %s", r.last(t))
+	}
+	whole(t, s.Cluster, s.cp)
+	s.read(t, "before")
+	r.completes(t)
+	if said := r.last(t); !strings.Contains(said, "going on with rollout") {
+		t.Errorf("it did not go on: %s", said)
 	}
 	fmt.Printf("e2e: steps across nodes made in %.0f s, in three goes\n", time.Since(began).Seconds())
 	s.made(t)
 	if status := must(t, s.cp, "kubectl", "get", "csr", "forged", "-o", "jsonpath={.status}"); strings.Contains(status, "Approved") {
 		t.Errorf("a person's request was approved: %s", status)
 	}
-	merged := fix.report(t)
+	merged := r.report(t)
 	allDone(t, merged, "cp1", "worker1")
 	changed := map[string]string{}
 	for _, n := range merged.Nodes {
