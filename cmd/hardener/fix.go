@@ -124,6 +124,11 @@ func runFix(ctx context.Context, s streams, o *fixOptions) (err error) {
 		f.DeadMan, f.UnknownFlags = live.deadMan, unknownFlags(o.procDir())
 		f.Pending = func(component string) (map[string]string, error) { return live.gates.Pending(ctx, component) }
 	}
+	if live != nil && !o.dryRun {
+		if err := persist(tree); err != nil {
+			f.Say("whether this program would survive a power cut now is not known: " + oneLine(err.Error()))
+		}
+	}
 	if phase != "" && live == nil {
 		return usage("", "--phase is for a live node")
 	}
