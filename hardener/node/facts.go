@@ -2,6 +2,7 @@ package node
 
 import (
 	"path"
+	"slices"
 	"time"
 )
 
@@ -123,4 +124,17 @@ func (c Component) HostPath(p string) (host string, ok bool) {
 		return host, true
 	}
 	return p, false
+}
+
+// Files are the files that say how the component runs: manifest, configuration,
+// unit with its drop-ins and environment files. The credentials and data that
+// they name are not among them.
+func (c Component) Files() []string {
+	var all []string
+	for _, file := range slices.Concat([]string{c.Manifest, c.Config, c.Unit}, c.DropIns, c.EnvFiles) {
+		if file != "" {
+			all = append(all, file)
+		}
+	}
+	return all
 }

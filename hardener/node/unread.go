@@ -29,9 +29,8 @@ func (f Facts) FindUnread(fsys fs.FS, procs Processes, now time.Time) error {
 		}
 		const tick = 10 * time.Millisecond
 		c.Started = time.Unix(boot, 0).Add(time.Duration(procs[i].Start) * tick)
-		files := slices.Concat([]string{c.Config}, c.EnvFiles, []string{c.Unit}, c.DropIns)
-		for _, file := range files {
-			if file == "" {
+		for _, file := range c.Files() {
+			if file == c.Manifest { // the kubelet reads it, and makes other processes of it
 				continue
 			}
 			info, err := fs.Stat(fsys, Name(file))
