@@ -25,6 +25,7 @@ type outcome struct {
 	verdict adjudicate.Verdict
 	quirk   bool     // the shell has its part in raw
 	stats   []string // files whose mode or owner its audits printed
+	reads   []string // absolute paths that its audits looked at
 }
 
 // section is one control file with the outcomes of its checks, in order.
@@ -67,16 +68,16 @@ func (a *auditor) run(ctx context.Context, script string) shell.Result {
 	return result
 }
 
-// evaluate runs a check's audits and tells which files their stat printed, and
-// whether their shell has done what another would not.
-func (a *auditor) evaluate(ctx context.Context, c *profile.Check) (result check.Result, stats []string, quirk bool) {
+// evaluate runs a check's audits, and tells of all of them together what their
+// shell did.
+func (a *auditor) evaluate(ctx context.Context, c *profile.Check) (result check.Result, did shell.Result) {
 	result = a.judge.Run(ctx, c, func(ctx context.Context, script string) (string, error) {
 		r := a.run(ctx, script)
-		stats = append(stats, r.Stats...)
-		quirk = quirk || r.Quirk
+		did.Stats, did.Reads = append(did.Stats, r.Stats...), append(did.Reads, r.Reads...)
+		did.Quirk = did.Quirk || r.Quirk
 		return r.Output, r.Err
 	})
-	return result, stats, quirk
+	return result, did
 }
 
 // audit runs every selected check, as kube-bench sees the node and as it is, at
@@ -104,12 +105,20 @@ func (in *inspection) audit(ctx context.Context) ([]section, error) {
 	asSeen.runner.Dialect = shell.DialectOf(in.FS)
 	var wait sync.WaitGroup
 	wait.Go(func() {
-		each(ctx, sections, func(o *outcome) { o.raw, _, o.quirk = asSeen.evaluate(ctx, o.check) })
+		each(ctx, sections, func(o *outcome) {
+			var did shell.Result
+			o.raw, did = asSeen.evaluate(ctx, o.check)
+			o.quirk = did.Quirk
+		})
 	})
 	if view != nil {
 		asIs := in.newAuditor(view.Processes(), commands, asSeen)
 		wait.Go(func() {
-			each(ctx, sections, func(o *outcome) { o.result, o.stats, _ = asIs.evaluate(ctx, o.truth) })
+			each(ctx, sections, func(o *outcome) {
+				var did shell.Result
+				o.result, did = asIs.evaluate(ctx, o.truth)
+				o.stats, o.reads = did.Stats, did.Reads
+			})
 		})
 	}
 	wait.Wait()
@@ -199,12 +208,15 @@ func (in *inspection) load(target string, v profile.Variables) (*profile.Control
 }
 
 // findings are the outcomes that a fix may answer: what fails, and what is left
-// to a person.
-func findings(sections []section) []fix.Finding {
+// to a person; only those of some checks, by key, where any are named.
+func findings(sections []section, only []string) []fix.Finding {
 	var all []fix.Finding
 	for _, s := range sections {
 		for _, o := range s.outcomes {
 			if o.verdict.State != check.Fail && o.verdict.State != check.Warn {
+				continue
+			}
+			if len(only) > 0 && !slices.Contains(only, fix.Key(o.target, o.check.ID)) {
 				continue
 			}
 			all = append(all, fix.Finding{

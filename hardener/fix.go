@@ -17,6 +17,7 @@ import (
 type FixOptions struct {
 	MaxRisk fix.Risk
 	DryRun  bool
+	Only    []string // checks whose findings are answered, by fix.Key; empty for all
 	// Store opens the node's journal. It is called only when there is
 	// something to write, so that a run with nothing to do leaves no trace;
 	// whoever gave it closes the Store.

@@ -17,6 +17,9 @@
 //	                                         |
 //	                                       report
 //
+// A watch runs the first line again when something that it looked at has changed
+// (packages watch and drift), and the second where it may repair.
+//
 // The Job, the DaemonSet, the playbook and the command line all run this. How a
 // station works is in the package of its name; how results are shown and where
 // the host is mounted is the caller's business.
@@ -28,6 +31,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/profile"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/shell"
 )
@@ -69,6 +73,11 @@ type Options struct {
 	// Times says that the process table is the node's own and lives: when a
 	// process started tells which files it cannot have read.
 	Times bool
+
+	// HasRead, when set, is asked about a file that is newer than the process of the
+	// component that it is for: whether the process has read what is in it, which was
+	// only written again.
+	HasRead func(c node.Component, file string) bool
 
 	// FreeBytes lets the planner look beyond the tree, see fix.Input. It may be
 	// nil.

@@ -51,6 +51,12 @@ func look(o Options) (*inspection, error) {
 		if err := in.facts.FindUnread(o.FS, in.procs, time.Now()); err != nil {
 			return in, fmt.Errorf("detect layout: %w", err)
 		}
+		if o.HasRead != nil {
+			for name, c := range in.facts.Components {
+				c.Unread = slices.DeleteFunc(c.Unread, func(file string) bool { return o.HasRead(c, file) })
+				in.facts.Components[name] = c
+			}
+		}
 	}
 	if o.Picture {
 		for name, component := range in.facts.Components {

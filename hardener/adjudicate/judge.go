@@ -15,6 +15,7 @@ type Verdict struct {
 	State    check.State
 	Reason   string   // why it differs from kube-bench's, one sentence; empty when it does not
 	Evidence []string // "PATH: what is there" or "process PID: --flag=value"; never secrets
+	Unread   bool     // it would be PASS, had the running process read its file
 }
 
 // subject is the setting that a rule is for, by the name that package profile
@@ -153,16 +154,16 @@ func (x *inquiry) bad(reason string, evidence ...string) (Verdict, bool) {
 	if x.check.Scored && !x.manual() {
 		state = check.Fail
 	}
-	return Verdict{state, reason, evidence}, true
+	return Verdict{State: state, Reason: reason, Evidence: evidence}, true
 }
 
 func (x *inquiry) pass(reason string, evidence ...string) (Verdict, bool) {
-	return Verdict{check.Pass, reason, evidence}, true
+	return Verdict{State: check.Pass, Reason: reason, Evidence: evidence}, true
 }
 
 // notApplicable is INFO: the check has no object on this node.
 func (x *inquiry) notApplicable(why string, evidence ...string) (Verdict, bool) {
-	return Verdict{check.Info, "not applicable: " + why, evidence}, true
+	return Verdict{State: check.Info, Reason: "not applicable: " + why, Evidence: evidence}, true
 }
 
 func undecided() (Verdict, bool) { return Verdict{}, false }

@@ -107,8 +107,8 @@ func (x *inquiry) mergedElsewhere(flag string, field string) (Verdict, bool) {
 			continue
 		}
 		if value, ok := doc.text(strings.Split(field, ".")...); ok {
-			return Verdict{check.Warn, "the kubelet merges a drop-in over its configuration file, which the audit does not read",
-				[]string{x.flagEvidence(node.Kubelet, "config-dir"), fmt.Sprintf("%s: %s: %s", file, field, value)}}, true
+			return Verdict{State: check.Warn, Reason: "the kubelet merges a drop-in over its configuration file, which the audit does not read",
+				Evidence: []string{x.flagEvidence(node.Kubelet, "config-dir"), fmt.Sprintf("%s: %s: %s", file, field, value)}}, true
 		}
 	}
 	return undecided()

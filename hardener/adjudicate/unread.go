@@ -27,8 +27,11 @@ func (x *inquiry) unread(verdict Verdict) (Verdict, bool) {
 		if err != nil {
 			continue
 		}
-		return Verdict{check.Warn, fmt.Sprintf("the %s that runs has not read the file that says so; a restart would", binaries[s.component]),
-			[]string{c.Config + ": written " + file, fmt.Sprintf("process %d: started %s", c.PID, c.Started.UTC().Format(time.RFC3339))}}, true
+		return Verdict{
+			State: check.Warn, Unread: true,
+			Reason:   fmt.Sprintf("the %s that runs has not read the file that says so; a restart would", binaries[s.component]),
+			Evidence: []string{c.Config + ": written " + file, fmt.Sprintf("process %d: started %s", c.PID, c.Started.UTC().Format(time.RFC3339))},
+		}, true
 	}
 	return undecided()
 }
