@@ -4,13 +4,8 @@ package txn
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/host"
 )
@@ -33,29 +28,16 @@ const keepFailures = 50
 // Failures lists what failed on a node, oldest first. A node without a state
 // directory has none.
 func Failures(root *host.FS) ([]Failure, error) {
-	dir, base, err := parent(root, StateDir+"/"+failuresName)
-	if errors.Is(err, fs.ErrNotExist) {
+	b, err := load(root, StateDir+"/"+failuresName)
+	if err != nil {
+		return nil, fmt.Errorf("failed changes: %w", err)
+	}
+	if b == nil {
 		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("failed changes: %w", err)
-	}
-	defer dir.Close()
-	f, err := dir.open(base, unix.O_RDONLY)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("failed changes: %w", err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(f.File)
-	if err != nil {
-		return nil, fmt.Errorf("failed changes: %w", err)
 	}
 	var all []Failure
 	if err := json.Unmarshal(b, &all); err != nil {
-		return nil, fmt.Errorf("failed changes: %s: %w", f.path, err)
+		return nil, fmt.Errorf("failed changes: %s/%s: %w", StateDir, failuresName, err)
 	}
 	return all, nil
 }
