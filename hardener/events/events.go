@@ -29,6 +29,12 @@ const (
 	FixApplied     Reason = "FixApplied"     // changes were made and kept
 	FixRolledBack  Reason = "FixRolledBack"  // changes were made and taken back
 	RolloutStopped Reason = "RolloutStopped" // a rollout ended here, before its end
+	DriftDetected  Reason = "DriftDetected"  // checks are worse than they were
+	DriftGone      Reason = "DriftGone"      // they are as they were, by somebody else
+	DriftRepaired  Reason = "DriftRepaired"  // they are as they were, by a repair
+	DriftConflict  Reason = "DriftConflict"  // repairs are undone again and again, and paused
+	RepairFailed   Reason = "RepairFailed"   // a repair could not be made, or was taken back
+	WatchLimited   Reason = "WatchLimited"   // some changes are found late, for want of inotify watches
 )
 
 // controller is who reports, action what it was doing (events/v1).
@@ -46,10 +52,13 @@ const maxChecks = 20
 
 // Event is something that happened to a node.
 type Event struct {
-	Reason  Reason
-	Warning bool // else it is normal
-	Note    string
+	Reason  Reason `json:"reason"`
+	Warning bool   `json:"warning,omitempty"` // else it is normal
+	Note    string `json:"note"`
 }
+
+// NewName is a name for one Event, and no other's.
+func NewName() string { return controller + "." + strings.ToLower(rand.Text()) }
 
 // FromReport tells what a run did to a node, in order, the final state last.
 func FromReport(r report.Report) []Event {
@@ -69,19 +78,20 @@ func FromReport(r report.Report) []Event {
 		run = " (run " + r.Run.ID + ")"
 	}
 	if ids := byFix[fix.Applied]; len(ids) > 0 {
-		all = append(all, Event{FixApplied, false, fmt.Sprintf("fixed %d%s: %s", len(ids), run, list(ids))})
+		all = append(all, Event{FixApplied, false, fmt.Sprintf("fixed %d%s: %s", len(ids), run, List(ids))})
 	}
 	if ids := byFix[fix.Undone]; len(ids) > 0 {
-		all = append(all, Event{FixRolledBack, true, fmt.Sprintf("taken back %d%s: %s", len(ids), run, list(ids))})
+		all = append(all, Event{FixRolledBack, true, fmt.Sprintf("taken back %d%s: %s", len(ids), run, List(ids))})
 	}
 	t := r.Totals
 	if t.Fail == 0 {
 		return append(all, Event{Compliant, false, fmt.Sprintf("%s: no check fails, %d PASS, %d WARN", r.Node.Benchmark, t.Pass, t.Warn)})
 	}
-	return append(all, Event{CheckFailed, true, fmt.Sprintf("%s: %d FAIL, %d PASS, %d WARN: %s", r.Node.Benchmark, t.Fail, t.Pass, t.Warn, list(failing))})
+	return append(all, Event{CheckFailed, true, fmt.Sprintf("%s: %d FAIL, %d PASS, %d WARN: %s", r.Node.Benchmark, t.Fail, t.Pass, t.Warn, List(failing))})
 }
 
-func list(ids []string) string {
+// List names checks, the first of them when there are many.
+func List(ids []string) string {
 	if n := len(ids) - maxChecks; n > 0 {
 		return fmt.Sprintf("%s and %d more", strings.Join(ids[:maxChecks], ", "), n)
 	}
@@ -90,8 +100,8 @@ func list(ids []string) string {
 
 // Object is the Event for the API, and the path to POST it to. Events on objects
 // without a namespace, as a Node is, lie in namespace default (events/v1
-// validation). instance is who reports, such as a pod.
-func (e Event) Object(about corev1.ObjectReference, instance string, now time.Time) (path string, object eventsv1.Event) {
+// validation). instance is who reports, such as a pod; at is when it happened.
+func (e Event) Object(name string, about corev1.ObjectReference, instance string, at time.Time) (path string, object eventsv1.Event) {
 	namespace := about.Namespace
 	if namespace == "" {
 		namespace = metav1.NamespaceDefault
@@ -102,8 +112,8 @@ func (e Event) Object(about corev1.ObjectReference, instance string, now time.Ti
 	}
 	return "/apis/events.k8s.io/v1/namespaces/" + namespace + "/events", eventsv1.Event{
 		TypeMeta:            metav1.TypeMeta{APIVersion: "events.k8s.io/v1", Kind: "Event"},
-		ObjectMeta:          metav1.ObjectMeta{Namespace: namespace, Name: controller + "." + strings.ToLower(rand.Text())},
-		EventTime:           metav1.NewMicroTime(now),
+		ObjectMeta:          metav1.ObjectMeta{Namespace: namespace, Name: name},
+		EventTime:           metav1.NewMicroTime(at),
 		ReportingController: controller,
 		ReportingInstance:   cut(instance, 128),
 		Action:              action,

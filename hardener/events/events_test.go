@@ -73,7 +73,7 @@ func TestManyChecks(t *testing.T) {
 
 func TestObject(t *testing.T) {
 	now := time.Now()
-	path, o := Event{RolloutStopped, true, strings.Repeat("ä", 2000)}.Object(corev1.ObjectReference{Kind: "Node", Name: "w1"}, "me", now)
+	path, o := Event{RolloutStopped, true, strings.Repeat("ä", 2000)}.Object(NewName(), corev1.ObjectReference{Kind: "Node", Name: "w1"}, "me", now)
 	if path != "/apis/events.k8s.io/v1/namespaces/default/events" || o.Namespace != "default" {
 		t.Errorf("an Event on a Node goes to %s, %s", path, o.Namespace)
 	}
@@ -83,7 +83,7 @@ func TestObject(t *testing.T) {
 	if o.Type != "Warning" || o.Reason != "RolloutStopped" {
 		t.Errorf("%+v", o)
 	}
-	path, next := Event{}.Object(corev1.ObjectReference{Kind: "Job", Namespace: "ns", Name: "j"}, "me", now)
+	path, next := Event{}.Object(NewName(), corev1.ObjectReference{Kind: "Job", Namespace: "ns", Name: "j"}, "me", now)
 	if path != "/apis/events.k8s.io/v1/namespaces/ns/events" || next.Name == o.Name || next.Type != "Normal" {
 		t.Errorf("%s %+v", path, next)
 	}

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -27,8 +28,7 @@ func (r *rollout) announce(ctx context.Context, phase fix.Phase, node string, al
 	defer cancel()
 	for _, e := range all {
 		for _, object := range about {
-			path, event := e.Object(object, r.o.Holding.Identity, time.Now())
-			if err := r.api.once(ctx, http.MethodPost, path, jsonType, &event, nil); err != nil {
+			if err := r.api.Announce(ctx, events.NewName(), e, object, r.o.Holding.Identity, time.Now()); err != nil {
 				return // the others would be refused as well
 			}
 		}
@@ -46,3 +46,17 @@ func story(o Outcome, failure error) (all []events.Event) {
 	}
 	return all
 }
+
+// Announce sends one Event, once. One that is there by its name already, as after
+// an answer that was lost, is sent.
+func (a *API) Announce(ctx context.Context, name string, e events.Event, about corev1.ObjectReference, instance string, at time.Time) error {
+	path, event := e.Object(name, about, instance, at)
+	if err := a.once(ctx, http.MethodPost, path, jsonType, &event, nil); err != nil && !exists(err) {
+		return fmt.Errorf("Event: %w", err)
+	}
+	return nil
+}
+
+// Refused tells whether an error says that the API server will not have a request,
+// however often it comes, unlike one that is away or has too much to do.
+func Refused(err error) bool { return !passing(err) && code(err) != 0 }

@@ -18,8 +18,8 @@ const LeaseName = "kubespray-hardener"
 // Holding says how a Lease is held.
 type Holding struct {
 	Identity string        // who holds it, for people: user@host, or a pod
-	Lasts    time.Duration // without renewal, whole seconds; longer than an API server takes to restart
-	Renew    time.Duration // how often it is renewed
+	Lasts    time.Duration // without renewal, whole seconds; longer than an API server takes to restart; 0 for three minutes
+	Renew    time.Duration // how often it is renewed; 0 for every ten seconds
 	Wait     time.Duration // how long to wait for one that somebody else holds
 }
 
@@ -29,6 +29,11 @@ const (
 	leaseLasts = 3 * time.Minute
 	leaseRenew = 10 * time.Second
 )
+
+func (h Holding) filled() Holding {
+	h.Lasts, h.Renew = cmp.Or(h.Lasts, leaseLasts), cmp.Or(h.Renew, leaseRenew)
+	return h
+}
 
 // HeldError says that somebody else holds the Lease.
 type HeldError struct {
@@ -60,6 +65,7 @@ type Lease struct {
 // One that looks expired is watched for two renewals before it is taken: clocks
 // differ, and a holder that lives renews it meanwhile.
 func Acquire(ctx context.Context, api *API, hold Holding) (context.Context, *Lease, error) {
+	hold = hold.filled()
 	until := time.Now().Add(hold.Wait)
 	for {
 		mine, err := take(ctx, api, hold)

@@ -87,8 +87,7 @@ func (o *Options) fill() {
 	o.Times.Start = cmp.Or(o.Times.Start, defaultTimes.Start)
 	o.Times.Settle = cmp.Or(o.Times.Settle, defaultTimes.Settle)
 	o.Times.Poll = cmp.Or(o.Times.Poll, defaultTimes.Poll)
-	o.Holding.Lasts = cmp.Or(o.Holding.Lasts, leaseLasts)
-	o.Holding.Renew = cmp.Or(o.Holding.Renew, leaseRenew)
+	o.Holding = o.Holding.filled()
 	if o.Tell == nil {
 		o.Tell = func(Progress) {}
 	}
