@@ -14,6 +14,12 @@ var steps []byte
 //go:embed rollout.yaml
 var rollout []byte
 
+//go:embed watch.yaml
+var watch []byte
+
+//go:embed repair.yaml
+var repair []byte
+
 //go:embed node/job.yaml
 var node []byte
 
@@ -25,6 +31,12 @@ func Steps() []byte { return steps }
 
 // Rollout is the Job that runs a rollout from inside the cluster.
 func Rollout() []byte { return rollout }
+
+// Watch is the DaemonSet that watches every node and repairs nothing, with its account.
+func Watch() []byte { return watch }
+
+// Repair is what a watcher needs besides to repair.
+func Repair() []byte { return repair }
 
 // Node is the Job of one node with its account and the ConfigMap of its report.
 // They are for a node of the name "node-name".

@@ -182,10 +182,26 @@ func CheckImage(image string, allowTag bool) error {
 // steps.yaml where there are steps across nodes, and rollout.yaml with this image
 // and these arguments, comments and all.
 func Manifests(image string, args []string, steps bool) ([]byte, error) {
-	text := string(manifests.Rollout())
+	text, err := fillIn(string(manifests.Rollout()), image, args)
+	if err != nil {
+		return nil, fmt.Errorf("manifest of the rollout: %w", err)
+	}
+	var job batchv1.Job
+	if err := decodeAll([]byte(text), &job); err != nil {
+		return nil, fmt.Errorf("manifest of the rollout: %w", err)
+	}
+	install := manifests.Install()
+	if steps {
+		install = slices.Concat(install, []byte("---\n"), manifests.Steps())
+	}
+	return slices.Concat(install, []byte("---\n"), []byte(text)), nil
+}
+
+// fillIn puts an image and arguments into a file of manifests that has one container.
+func fillIn(text, image string, args []string) (string, error) {
 	head, rest, ok := strings.Cut(text, "        args:\n")
 	if !ok {
-		return nil, fmt.Errorf("manifest of the rollout: no arguments")
+		return "", fmt.Errorf("no arguments")
 	}
 	i := 0
 	for line := range strings.Lines(rest) { // the arguments that it has
@@ -199,14 +215,5 @@ func Manifests(image string, args []string, steps bool) ([]byte, error) {
 	for _, arg := range args {
 		fmt.Fprintf(&list, "        - %s\n", strconv.Quote(arg))
 	}
-	text = strings.ReplaceAll(head+list.String()+rest[i:], placeholder, image)
-	var job batchv1.Job
-	if err := decodeAll([]byte(text), &job); err != nil {
-		return nil, fmt.Errorf("manifest of the rollout: %w", err)
-	}
-	install := manifests.Install()
-	if steps {
-		install = slices.Concat(install, []byte("---\n"), manifests.Steps())
-	}
-	return slices.Concat(install, []byte("---\n"), []byte(text)), nil
+	return strings.ReplaceAll(head+list.String()+rest[i:], placeholder, image), nil
 }

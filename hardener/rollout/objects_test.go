@@ -145,7 +145,7 @@ func TestManifests(t *testing.T) {
 // TestRulesAreExplained reads the files as a person does: a rule without a word
 // on what it is for is one that nobody dares to remove.
 func TestRulesAreExplained(t *testing.T) {
-	for name, file := range map[string][]byte{"install.yaml": manifests.Install(), "node/job.yaml": manifests.Node()} {
+	for name, file := range map[string][]byte{"install.yaml": manifests.Install(), "node/job.yaml": manifests.Node(), "watch.yaml": manifests.Watch(), "repair.yaml": manifests.Repair()} {
 		last := ""
 		for line := range strings.Lines(string(file)) {
 			if strings.HasPrefix(line, "- apiGroups:") && !strings.HasPrefix(last, "#") {
