@@ -106,23 +106,15 @@ func runFix(ctx context.Context, s streams, o *fixOptions) (err error) {
 		MaxRisk: fix.Risk(o.maxRisk.value), Phase: phase, DryRun: o.dryRun, Retry: o.retry,
 		Say: func(line string) { fmt.Fprintln(s.err, "hardener:", line) },
 	}
-	if f.Failed, err = txn.Failures(tree); err != nil {
-		f.Say("what failed on this node before is not known, and is tried again: " + oneLine(err.Error()))
+	live, err := makeReady(ctx, o.hostFlags, tree, options, o.soak, &f)
+	if err != nil {
+		return err
 	}
-	var live *liveNode
-	if tree.LiveProcesses() {
-		live, err = openLive(o.hostFlags, tree, options, o.soak, f.Say)
-		if err != nil {
-			return err
-		}
+	if live != nil {
 		defer func() { err = errors.Join(err, live.Close()) }()
 		if phase != "" {
 			f.Gate = phaseGate{live, phase}
-		} else {
-			f.Gate = live
 		}
-		f.DeadMan, f.UnknownFlags = live.deadMan, unknownFlags(o.procDir())
-		f.Pending = func(component string) (map[string]string, error) { return live.gates.Pending(ctx, component) }
 	}
 	if live != nil && !o.dryRun {
 		if err := persist(tree); err != nil {
@@ -162,20 +154,9 @@ func runFix(ctx context.Context, s streams, o *fixOptions) (err error) {
 			fmt.Fprintf(s.err, "hardener: run %s is under way or died; the next fix or rollback recovers it\n", id)
 		}
 	} else {
-		var store *txn.Store
-		defer func() {
-			if store != nil {
-				store.Close()
-			}
-		}()
-		f.Store = func() (_ *txn.Store, err error) {
-			if store == nil {
-				if store, _, err = openStore(ctx, s, tree, ""); err == nil {
-					err = stopOnce(store)
-				}
-			}
-			return store, err
-		}
+		var done func()
+		f.Store, done = storeOnce(ctx, s, tree)
+		defer done()
 		if len(unfinished)+len(damaged)+len(unknown) > 0 { // what it left must not be taken for the node as it is
 			if _, err := f.Store(); err != nil {
 				return err
@@ -202,6 +183,43 @@ func runFix(ctx context.Context, s streams, o *fixOptions) (err error) {
 		return errFindings
 	}
 	return nil
+}
+
+// makeReady gives a fix what it needs of the node: what failed on it before and, if
+// it is live, gates and a dead-man switch. Whoever calls it closes the live node,
+// which is nil for a picture of one.
+func makeReady(ctx context.Context, at hostFlags, tree *host.FS, options hardener.Options, soak time.Duration, f *hardener.FixOptions) (live *liveNode, err error) {
+	if f.Failed, err = txn.Failures(tree); err != nil {
+		f.Say("what failed on this node before is not known, and is tried again: " + oneLine(err.Error()))
+	}
+	if !tree.LiveProcesses() {
+		return nil, nil
+	}
+	if live, err = openLive(at, tree, options, soak, f.Say); err != nil {
+		return nil, err
+	}
+	f.Gate, f.DeadMan, f.UnknownFlags = live, live.deadMan, unknownFlags(at.procDir())
+	f.Pending = func(component string) (map[string]string, error) { return live.gates.Pending(ctx, component) }
+	return live, nil
+}
+
+// storeOnce opens the node's journal when it is first asked for, and finishes what
+// a run that died left; done closes it.
+func storeOnce(ctx context.Context, s streams, tree *host.FS) (open func() (*txn.Store, error), done func()) {
+	var store *txn.Store
+	open = func() (_ *txn.Store, err error) {
+		if store == nil {
+			if store, _, err = openStore(ctx, s, tree, ""); err == nil {
+				err = stopOnce(store)
+			}
+		}
+		return store, err
+	}
+	return open, func() {
+		if store != nil {
+			store.Close()
+		}
+	}
 }
 
 // openStore takes the node's lock and finishes what a run that died left. A run

@@ -83,6 +83,11 @@ func (f *checkFlags) add(flags *pflag.FlagSet) {
 // that select checks.
 func (f *checkFlags) addNode(flags *pflag.FlagSet) {
 	f.hostFlags.add(flags)
+	f.addBenchmark(flags)
+}
+
+// addBenchmark adds the flags that say which benchmark.
+func (f *checkFlags) addBenchmark(flags *pflag.FlagSet) {
 	flags.StringVar(&f.benchmark, "benchmark", "", "benchmark to check, such as cis-1.12 (default: chosen by the Kubernetes version)")
 	flags.StringVar(&f.version, "kubernetes-version", "", "Kubernetes version that chooses the benchmark, such as 1.34 (default: the API server's, else the node's)")
 	flags.StringVar(&f.profiles, "profiles", "", "a kube-bench cfg folder to use instead of the embedded one")

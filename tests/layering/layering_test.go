@@ -37,6 +37,7 @@ var mayImport = map[string][]string{
 	"hardener/profile":    {},
 	"hardener/check":      {"hardener/profile"},
 	"hardener/node":       {},
+	"hardener/origin":     {"hardener/node"},
 	"hardener/shell":      {"hardener/node"},
 	"hardener/kubectl":    {"hardener/shell"},
 	"hardener/adjudicate": {"hardener/check", "hardener/node", "hardener/profile"},
@@ -48,16 +49,22 @@ var mayImport = map[string][]string{
 	"hardener/deadman":    {"hardener/host", "hardener/systemd", "hardener/txn"},
 	"hardener/report":     {"hardener/check", "hardener/fix", "hardener/node", "hardener/profile"},
 	"hardener/events":     {"hardener/check", "hardener/fix", "hardener/report"},
+	"hardener/metrics":    {"hardener/check", "hardener/report"},
 	"hardener/rollout":    {"hardener/events", "hardener/fix", "hardener/report", "manifests"},
-	"hardener/sample":     {"hardener/node"},
+	"hardener/watch":      {"hardener/host"},
+	"hardener/drift": {
+		"hardener", "hardener/check", "hardener/events", "hardener/fix", "hardener/metrics", "hardener/node", "hardener/report", "hardener/watch",
+	},
+	"hardener/sample": {"hardener/node"},
 	"hardener": {
 		"hardener/adjudicate", "hardener/check", "hardener/fix", "hardener/node",
 		"hardener/profile", "hardener/report", "hardener/shell", "hardener/txn",
 	},
 
 	"cmd/hardener": {
-		"hardener", "hardener/deadman", "hardener/fix", "hardener/systemd", "hardener/gate", "hardener/host", "hardener/kubectl", "hardener/node", "hardener/profile",
-		"hardener/report", "hardener/rollout", "hardener/sample", "hardener/shell", "hardener/txn", "profiles",
+		"hardener", "hardener/deadman", "hardener/drift", "hardener/fix", "hardener/gate", "hardener/host", "hardener/kubectl", "hardener/metrics", "hardener/node",
+		"hardener/origin", "hardener/profile", "hardener/report", "hardener/rollout", "hardener/sample", "hardener/shell", "hardener/systemd", "hardener/txn",
+		"hardener/watch", "profiles",
 	},
 }
 
@@ -76,8 +83,10 @@ var restricted = []struct {
 	{"github.com/google/go-containerregistry/", []string{"images", "cmd/hardener-image"}, "images are no business of a node"},
 	{"github.com/spf13/cobra", []string{"cmd/hardener", "cmd/hardener-image"}, "packages know nothing of command lines"},
 	{"github.com/sirupsen/logrus", []string{"cmd/hardener"}, "packages return errors and values; only commands log"},
+	{"github.com/prometheus/", []string{"hardener/metrics"}, "one place knows the names of metrics"},
 	{"github.com/coreos/go-systemd/", []string{"hardener/systemd"}, "one place talks to systemd"},
 	{"github.com/godbus/dbus/", []string{"hardener/systemd"}, "one place talks to systemd"},
+	{"github.com/fsnotify/", []string{"hardener/watch"}, "one place waits for changes"},
 	{"mvdan.cc/sh/", []string{"hardener/shell"}, "one place runs scripts"},
 	{"log", nil, "packages return errors and values; commands log with logrus"},
 	{"log/slog", nil, "commands log with logrus"},
@@ -106,7 +115,10 @@ var mayWrite = map[string]string{
 // nothing.
 var readingSyscalls = []string{
 	"ByteSliceToString", "Close", "FcntlInt", "Getdents", "Statfs_t", "Errno", "Fstat", "Fstatfs", "Fstatat", "Getxattr", "ENOENT", "ENOTDIR", "ELOOP", "Open", "Openat", "Openat2", "OpenHow",
-	"Pread", "Read", "ReadDirent", "Readlink", "Readlinkat", "Stat", "Lstat", "Statfs", "Stat_t", "Timespec", "Signal", "SIGTERM",
+	// fanotify's marks are this process's own and ask for no permission events, so
+	// nothing on the node waits for them.
+	"FanotifyInit", "FanotifyMark", "NameToHandleAt",
+	"PidfdOpen", "Poll", "PollFd", "Pread", "Read", "ReadDirent", "Readlink", "Readlinkat", "Stat", "Lstat", "Statfs", "Stat_t", "Timespec", "Signal", "SIGTERM",
 }
 
 type pkg struct {
