@@ -5,7 +5,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: build image profiles demo test lab lab-down e2e e2e-ha scale faults bench-policies parity bench fuzz lint clean
+.PHONY: build image profiles demo test lab lab-down e2e e2e-ha scale faults bench-policies bench-watch parity bench fuzz lint clean
 
 build: profiles
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/hardener ./cmd/hardener-image
@@ -51,7 +51,7 @@ e2e: profiles
 # cluster afterwards.
 SOAK   ?= 5m
 SETTLE ?= 10m
-SKIP   ?= ^TestHA
+SKIP   ?= ^(TestHA|TestWatchBench$$)
 
 e2e-ha: profiles
 	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -run '^TestHA' ./tests/e2e
@@ -72,6 +72,12 @@ faults: profiles
 # The policies checks on a full cluster, against kube-bench.
 bench-policies: profiles
 	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -run '^TestPolicies$$' ./tests/e2e
+
+# How soon hardener watch tells of changes, and what watching costs, on a machine
+# that is not busy otherwise. IDLE is how long it is watched while nothing happens.
+IDLE ?= 10m
+bench-watch: profiles
+	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -run '^TestWatchBench$$' ./tests/e2e -watch.idle=$(IDLE)
 
 # NODES generated for each cis-1.* profile. One or two of them have a loop of
 # links, on which both programs give up.
