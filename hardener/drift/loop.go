@@ -252,9 +252,9 @@ func (l *Loop) timer(ctx context.Context) {
 			l.o.Say(firstLine(err))
 		}
 		if who := l.node.Installers(procs); who != "" {
-			l.hold.seen(who, now)
+			l.holding(who, now)
 		}
-		wanted = wanted || l.returned(procs, now)
+		wanted = wanted || !now.Before(l.restUntil) && l.returned(procs, now)
 	}
 	if l.hold.over(now) {
 		l.gauge.Held(false)
@@ -291,6 +291,9 @@ func (l *Loop) again(ctx context.Context) {
 	if err := l.all(ctx); err != nil && ctx.Err() == nil {
 		l.o.Say("this node could not be looked at: " + firstLine(err))
 		l.lookAt = l.o.Now().Add(lookAgain)
+		if !l.confirmAt.IsZero() {
+			l.confirmAt = l.lookAt
+		}
 	}
 }
 

@@ -383,6 +383,22 @@ func TestDrift(t *testing.T) {
 			pass(time.Second)
 			n.wantTold(t, "DriftDetected /etc/kubelet.yaml: 4.2.1 PASS -> WARN: --anonymous-auth=false -> --anonymous-auth=true | owner root")
 		},
+		"a node that cannot be looked at for a while": func(t *testing.T) {
+			n := good()
+			w := start(t, n, nil, options(""))
+			defer w.end()
+			n.mode = "666"
+			w.change("/etc/file")
+			n.lookError = errors.New("input/output error")
+			n.looks = nil
+			pass(time.Minute)
+			if len(n.looks) > 10 {
+				t.Errorf("looked at %d times within a minute", len(n.looks))
+			}
+			n.lookError = nil
+			pass(time.Minute)
+			n.wantTold(t, fileDrift)
+		},
 		"events that were lost": func(t *testing.T) {
 			n := good()
 			w := start(t, n, nil, options(""))
