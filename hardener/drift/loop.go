@@ -124,6 +124,7 @@ type Loop struct {
 	lookAt    time.Time // when everything is looked at next
 	restUntil time.Time // for the node's sake, until when no change leads to that
 	confirmAt time.Time // zero: there is nothing to confirm
+	retryAt   time.Time // zero: there is no repair to try again
 }
 
 // New makes a Loop that goes on from a memory, as Node.Save was given it, or
@@ -184,8 +185,10 @@ func (l *Loop) due() time.Time {
 			due = t
 		}
 	}
-	if !l.confirmAt.IsZero() {
-		sooner(l.confirmAt)
+	for _, t := range []time.Time{l.confirmAt, l.retryAt} {
+		if !t.IsZero() {
+			sooner(t)
+		}
 	}
 	if len(l.courier.letters()) > 0 || len(l.memory.Letters) > 0 {
 		sooner(now.Add(letterPoll))
@@ -242,10 +245,13 @@ func (l *Loop) noticed(ctx context.Context, c watch.Change) {
 	l.again(ctx)
 }
 
+// come tells whether a time has come, if there is one.
+func (l *Loop) come(t time.Time) bool { return !t.IsZero() && !l.o.Now().Before(t) }
+
 // timer does what is due.
 func (l *Loop) timer(ctx context.Context) {
 	now := l.o.Now()
-	wanted := !now.Before(l.lookAt) || !l.confirmAt.IsZero() && !now.Before(l.confirmAt)
+	wanted := !now.Before(l.lookAt) || l.come(l.confirmAt) || l.come(l.retryAt)
 	if len(l.missing) > 0 || !l.hold.since.IsZero() {
 		procs, err := l.node.Processes()
 		if err != nil {
@@ -291,8 +297,10 @@ func (l *Loop) again(ctx context.Context) {
 	if err := l.all(ctx); err != nil && ctx.Err() == nil {
 		l.o.Say("this node could not be looked at: " + firstLine(err))
 		l.lookAt = l.o.Now().Add(lookAgain)
-		if !l.confirmAt.IsZero() {
-			l.confirmAt = l.lookAt
+		for _, t := range []*time.Time{&l.confirmAt, &l.retryAt} {
+			if !t.IsZero() {
+				*t = l.lookAt
+			}
 		}
 	}
 }
@@ -466,7 +474,7 @@ func (l *Loop) judge(ctx context.Context, seen hardener.Observation, full bool) 
 		l.holding(who, now)
 	}
 	if l.hold.held(now) {
-		l.confirmAt = time.Time{}
+		l.confirmAt, l.retryAt = time.Time{}, time.Time{}
 		return
 	}
 	restless := map[string]bool{}
@@ -506,6 +514,12 @@ func (l *Loop) judge(ctx context.Context, seen hardener.Observation, full bool) 
 	l.confirm(now)
 	if l.o.Repair == fix.RiskRestart {
 		l.attempt(ctx, l.repairable(seen, fix.RiskRestart), fix.RiskRestart)
+	}
+	l.retryAt = time.Time{}
+	for key := range l.memory.Open {
+		if at := l.memory.Tries[key].Until; at.After(now) && (l.retryAt.IsZero() || at.Before(l.retryAt)) {
+			l.retryAt = at
+		}
 	}
 	if l.confirmAt.IsZero() {
 		l.changed = map[string][]string{}
@@ -663,12 +677,13 @@ func (l *Loop) attempt(ctx context.Context, keys []string, risk fix.Risk) {
 		l.tell(e)
 	}
 	if len(failed) > 0 && ctx.Err() == nil {
-		l.failed(failed, reasons, err, now)
+		l.failed(failed, risk, reasons, err, now)
 	}
 }
 
-// failed notes repairs that could not be made, and tells of each reason once.
-func (l *Loop) failed(keys []string, reasons map[string]string, err error, now time.Time) {
+// failed notes repairs that could not be made, and tells of each reason once: of a
+// restart when it has not been made for a while.
+func (l *Loop) failed(keys []string, risk fix.Risk, reasons map[string]string, err error, now time.Time) {
 	outcome := metrics.Failed
 	if err != nil && strings.Contains(err.Error(), "restored") {
 		outcome = metrics.RolledBack
@@ -684,14 +699,16 @@ func (l *Loop) failed(keys []string, reasons map[string]string, err error, now t
 		if reason == "" {
 			reason = "there is no change for it at this risk"
 		}
-		t := l.memory.Tries[key]
+		t, d := l.memory.Tries[key], l.memory.Open[key]
 		t.Until = now.Add(repairAgain)
-		l.memory.Tries[key] = t
-		if d := l.memory.Open[key]; d.Failed != reason {
+		if t.Unfit++; risk == fix.RiskRestart && outcome == metrics.Failed && t.Unfit < unfitTries {
+			t.Until = now.Add(unfitAgain)
+			l.o.Say("not repaired yet: " + number(key) + ": " + reason)
+		} else if d.Failed != reason {
 			d.Failed = reason
-			l.memory.Open[key] = d
 			news, why = append(news, key), reason
 		}
+		l.memory.Tries[key], l.memory.Open[key] = t, d
 	}
 	if len(news) > 0 {
 		e := about(events.RepairFailed, true, "not repaired: %s: %s", news, why)

@@ -548,6 +548,33 @@ func TestRepair(t *testing.T) {
 				w.end()
 			}
 		},
+		"a restart that the node is not fit for yet": func(t *testing.T) {
+			n := good()
+			w := start(t, n, nil, options(fix.RiskRestart))
+			defer w.end()
+			repairs := 0
+			n.repair = func([]string, fix.Risk) error {
+				if repairs++; repairs < 3 {
+					return errors.New("nothing was restarted: the kubelet is not healthy")
+				}
+				n.setting = "false"
+				return nil
+			}
+			n.setting = "true"
+			w.change("/etc/kubelet.yaml")
+			pass(2 * time.Minute)
+			n.wantTold(t, "DriftDetected /etc/kubelet.yaml: "+kubeletText+" | owner root", "DriftRepaired repaired: 4.2.1")
+		},
+		"a restart that is never made is told": func(t *testing.T) {
+			n := good()
+			w := start(t, n, nil, options(fix.RiskRestart))
+			defer w.end()
+			n.repair = func([]string, fix.Risk) error { return errors.New("nothing was restarted: etcd is not whole") }
+			n.setting = "true"
+			w.change("/etc/kubelet.yaml")
+			pass(time.Hour)
+			n.wantTold(t, "DriftDetected /etc/kubelet.yaml: "+kubeletText+" | owner root", "RepairFailed not repaired: 4.2.1: nothing was restarted: etcd is not whole")
+		},
 		"what is undone again and again is left alone": func(t *testing.T) {
 			n := good()
 			w := start(t, n, nil, options(fix.RiskFiles))
@@ -582,7 +609,7 @@ func TestRepair(t *testing.T) {
 			n.wantTold(t, "RepairFailed not repaired: 1.1.1: read-only file system", fileDrift)
 			pass(time.Hour)
 			n.wantTold(t)
-			if repairs < 3 || repairs > 12 {
+			if repairs < 10 || repairs > 14 { // every five minutes
 				t.Errorf("%d tries in an hour", repairs)
 			}
 		},

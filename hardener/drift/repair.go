@@ -7,6 +7,7 @@ type Tries struct {
 	Made  []time.Time `json:"made,omitempty"`  // that held at first, oldest first; those of the last day
 	Pause int         `json:"pause,omitempty"` // how often it was given up for a while
 	Until time.Time   `json:"until,omitzero"`  // when it is tried again
+	Unfit int         `json:"unfit,omitempty"` // how often in a row a restart was not made
 }
 
 // When a repair that somebody else undoes is not fought over: after some rounds
@@ -15,6 +16,13 @@ const (
 	roundsWithin = time.Hour
 	firstPause   = time.Hour
 	longestPause = 24 * time.Hour
+)
+
+// A restart is often refused because the node is just not fit for one: what drifted
+// may be restarting itself. It is tried again soon, some times, before that is told.
+const (
+	unfitTries = 4
+	unfitAgain = 20 * time.Second
 )
 
 // paused tells whether a check is not repaired now.
@@ -28,7 +36,7 @@ func (t Tries) repaired(now time.Time) Tries {
 			made = append(made, at)
 		}
 	}
-	t.Made = append(made, now)
+	t.Made, t.Unfit = append(made, now), 0
 	return t
 }
 
