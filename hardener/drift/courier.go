@@ -34,7 +34,6 @@ const maxRefusals = 8
 type courier struct {
 	send    func(context.Context, Letter) error
 	refused func(error) bool     // that no retry mends
-	changed func()               // what waits is otherwise now
 	told    func(delivered bool) // an Event was delivered, or given up
 	say     func(line string)    // a line for a person
 	wake    chan struct{}        // there is one
@@ -46,7 +45,7 @@ type courier struct {
 
 func newCourier(send func(context.Context, Letter) error) *courier {
 	return &courier{
-		send: send, refused: func(error) bool { return false }, changed: func() {}, told: func(bool) {}, say: func(string) {},
+		send: send, refused: func(error) bool { return false }, told: func(bool) {}, say: func(string) {},
 		wake: make(chan struct{}, 1), sleep: time.After,
 	}
 }
@@ -124,7 +123,6 @@ func (c *courier) run(ctx context.Context) {
 		}
 		c.mu.Unlock()
 		c.told(err == nil)
-		c.changed()
 	}
 }
 
