@@ -65,10 +65,13 @@ func (f *reportTo) limit(options *hardener.Options, kubeconfig string) {
 	if f.to == "" || kubeconfig != "" {
 		return
 	}
+	options.Commands = withoutCluster
+}
+
+// withoutCluster are the commands of audits that may ask no API server.
+func withoutCluster() map[string]shell.Command {
 	none := func() (*rest.Config, error) { return nil, kubectl.ErrNoServer }
-	options.Commands = func() map[string]shell.Command {
-		return map[string]shell.Command{"kubectl": kubectl.Command(none)}
-	}
+	return map[string]shell.Command{"kubectl": kubectl.Command(none)}
 }
 
 func (f *reportTo) deliver(ctx context.Context, to rollout.Destination, o rollout.Outcome) error {

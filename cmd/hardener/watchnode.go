@@ -15,18 +15,15 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/drift"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/fix"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/host"
-	"github.com/kubespray-hardener/kubespray-hardener/hardener/kubectl"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/origin"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/report"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/rollout"
-	"github.com/kubespray-hardener/kubespray-hardener/hardener/shell"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/txn"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/watch"
 )
@@ -57,9 +54,7 @@ const versionLasts = 10 * time.Minute
 func newWatchedNode(s streams, o *watchOptions, tree *host.FS, options hardener.Options, watcher *watch.Watcher, say func(string)) *watchedNode {
 	n := &watchedNode{s: s, o: o, tree: tree, say: say, watcher: watcher, shrink: newShrinker(), name: o.nodeName}
 	if o.kubeconfig == "" { // the account of the DaemonSet may read nothing of the cluster, see reportTo.limit
-		options.Commands = func() map[string]shell.Command {
-			return map[string]shell.Command{"kubectl": kubectl.Command(func() (*rest.Config, error) { return nil, kubectl.ErrNoServer })}
-		}
+		options.Commands = withoutCluster
 	}
 	options.ServerVersion = remembered(options.ServerVersion)
 	options.HasRead = func(c node.Component, file string) bool { return n.hasRead(c, file) }
