@@ -638,12 +638,12 @@ func (l *Loop) attempt(ctx context.Context, keys []string, risk fix.Risk) {
 		l.memory.Run = id // ours: nobody's wish to have the node otherwise
 	}
 	states := map[string]check.State{}
-	reasons := map[string]string{}
+	decisions := map[string]fix.Decision{}
 	for s, res := range r.Results() {
 		key := fix.Key(s.Target, res.ID)
 		states[key] = res.Status
-		if res.Fix != nil && res.Fix.Reason != "" {
-			reasons[key] = string(res.Fix.State) + ": " + res.Fix.Reason
+		if res.Fix != nil {
+			decisions[key] = *res.Fix
 		}
 	}
 	var repaired, failed []string
@@ -677,38 +677,39 @@ func (l *Loop) attempt(ctx context.Context, keys []string, risk fix.Risk) {
 		l.tell(e)
 	}
 	if len(failed) > 0 && ctx.Err() == nil {
-		l.failed(failed, risk, reasons, err, now)
+		l.failed(failed, risk, decisions, err, now)
 	}
 }
 
 // failed notes repairs that could not be made, and tells of each reason once: of a
 // restart when it has not been made for a while.
-func (l *Loop) failed(keys []string, risk fix.Risk, reasons map[string]string, err error, now time.Time) {
-	outcome := metrics.Failed
-	if err != nil && strings.Contains(err.Error(), "restored") {
-		outcome = metrics.RolledBack
-	}
+func (l *Loop) failed(keys []string, risk fix.Risk, decisions map[string]fix.Decision, err error, now time.Time) {
 	var news []string
 	why := ""
 	for _, key := range keys {
+		d := decisions[key]
+		outcome := metrics.Failed
+		if d.State == fix.Undone {
+			outcome = metrics.RolledBack
+		}
 		l.gauge.Repaired(outcome)
-		reason := reasons[key]
-		if err != nil {
+		reason := "there is no change for it at this risk"
+		switch {
+		case err != nil:
 			reason = firstLine(err)
+		case d.Reason != "":
+			reason = string(d.State) + ": " + d.Reason
 		}
-		if reason == "" {
-			reason = "there is no change for it at this risk"
-		}
-		t, d := l.memory.Tries[key], l.memory.Open[key]
+		t, open := l.memory.Tries[key], l.memory.Open[key]
 		t.Until = now.Add(repairAgain)
 		if t.Unfit++; risk == fix.RiskRestart && outcome == metrics.Failed && t.Unfit < unfitTries {
 			t.Until = now.Add(unfitAgain)
 			l.o.Say("not repaired yet: " + number(key) + ": " + reason)
-		} else if d.Failed != reason {
-			d.Failed = reason
+		} else if open.Failed != reason {
+			open.Failed = reason
 			news, why = append(news, key), reason
 		}
-		l.memory.Tries[key], l.memory.Open[key] = t, d
+		l.memory.Tries[key], l.memory.Open[key] = t, open
 	}
 	if len(news) > 0 {
 		e := about(events.RepairFailed, true, "not repaired: %s: %s", news, why)

@@ -35,6 +35,7 @@ type fakeNode struct {
 	run       string
 	report    *report.Report
 	repair    func(keys []string, risk fix.Risk) error
+	undone    bool // what a repair that failed had written is taken back
 	tellError error
 	lookError error
 
@@ -128,7 +129,11 @@ func (n *fakeNode) Repair(_ context.Context, keys []string, risk fix.Risk) (repo
 	var sections []report.Section
 	for _, key := range slices.Sorted(maps.Keys(seen.Checks)) {
 		target, id, _ := strings.Cut(key, "/")
-		sections = append(sections, report.Section{ID: "1", Target: target, Groups: []report.Group{{Results: []report.Result{{ID: id, Status: seen.Checks[key].State}}}}})
+		result := report.Result{ID: id, Status: seen.Checks[key].State}
+		if err != nil && n.undone && slices.Contains(keys, key) {
+			result.Fix = &fix.Decision{State: fix.Undone, Reason: err.Error()}
+		}
+		sections = append(sections, report.Section{ID: "1", Target: target, Groups: []report.Group{{Results: []report.Result{result}}}})
 	}
 	return report.New(sections), err
 }
@@ -167,15 +172,18 @@ func (w *fakeWatcher) Wait(ctx context.Context, limit time.Duration) (watch.Chan
 	}
 }
 
-type silent struct{ lost, limited, held bool }
+type silent struct {
+	lost, limited, held bool
+	repairs             []metrics.RepairOutcome
+}
 
 func (*silent) Looked(report.Report, bool, time.Duration, time.Time) {}
 func (*silent) Drift(map[string]time.Time)                           {}
 func (*silent) Detected(int)                                         {}
 func (*silent) Gone(int)                                             {}
-func (*silent) Repaired(metrics.RepairOutcome)                       {}
 func (*silent) Told(bool)                                            {}
 func (*silent) Waiting(int)                                          {}
+func (s *silent) Repaired(o metrics.RepairOutcome)                   { s.repairs = append(s.repairs, o) }
 func (s *silent) Lost()                                              { s.lost = true }
 func (s *silent) Limited(limited bool)                               { s.limited = limited }
 func (s *silent) Held(held bool)                                     { s.held = held }
@@ -574,6 +582,20 @@ func TestRepair(t *testing.T) {
 			w.change("/etc/kubelet.yaml")
 			pass(time.Hour)
 			n.wantTold(t, "DriftDetected /etc/kubelet.yaml: "+kubeletText+" | owner root", "RepairFailed not repaired: 4.2.1: nothing was restarted: etcd is not whole")
+		},
+		"a restart that was taken back is told at once": func(t *testing.T) {
+			n := good()
+			w := start(t, n, nil, options(fix.RiskRestart))
+			defer w.end()
+			n.undone = true
+			n.repair = func([]string, fix.Risk) error { return errors.New("kubelet: not ready after 5m0s") }
+			n.setting = "true"
+			w.change("/etc/kubelet.yaml")
+			pass(2 * time.Second)
+			n.wantTold(t, "DriftDetected /etc/kubelet.yaml: "+kubeletText+" | owner root", "RepairFailed not repaired: 4.2.1: kubelet: not ready after 5m0s")
+			if diff := cmp.Diff([]metrics.RepairOutcome{metrics.RolledBack}, w.gauge.repairs); diff != "" {
+				t.Errorf("counted (-want +got):\n%s", diff)
+			}
 		},
 		"what is undone again and again is left alone": func(t *testing.T) {
 			n := good()
