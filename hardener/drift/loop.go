@@ -190,6 +190,9 @@ func (l *Loop) due() time.Time {
 			sooner(t)
 		}
 	}
+	if !l.confirmAt.IsZero() {
+		sooner(now.Add(eagerPoll)) // for an installer, which shows for moments only
+	}
 	if len(l.courier.letters()) > 0 || len(l.memory.Letters) > 0 {
 		sooner(now.Add(letterPoll))
 	}
@@ -252,7 +255,7 @@ func (l *Loop) come(t time.Time) bool { return !t.IsZero() && !l.o.Now().Before(
 func (l *Loop) timer(ctx context.Context) {
 	now := l.o.Now()
 	wanted := !now.Before(l.lookAt) || l.come(l.confirmAt) || l.come(l.retryAt)
-	if len(l.missing) > 0 || !l.hold.since.IsZero() {
+	if len(l.missing) > 0 || !l.hold.since.IsZero() || !l.confirmAt.IsZero() {
 		procs, err := l.node.Processes()
 		if err != nil {
 			l.o.Say(firstLine(err))

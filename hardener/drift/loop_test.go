@@ -344,6 +344,22 @@ func TestDrift(t *testing.T) {
 				t.Error("still held")
 			}
 		},
+		"an installer that shows between two looks": func(t *testing.T) {
+			n := good()
+			w := start(t, n, nil, options(""))
+			defer w.end()
+			n.mode = "666"
+			w.change("/etc/file")
+			pass(100 * time.Millisecond)
+			n.installer = "ansible" // the next task of its play
+			pass(100 * time.Millisecond)
+			n.installer = ""
+			pass(10 * time.Second)
+			n.wantTold(t)
+			n.mode = "600"
+			pass(time.Hour)
+			n.wantTold(t)
+		},
 		"what an installer leaves is looked at once": func(t *testing.T) {
 			n := good()
 			w := start(t, n, nil, options(""))

@@ -15,31 +15,38 @@ import (
 // Ansible reaches every node as it reaches a Kubespray cluster's: over SSH, with
 // Kubespray's groups, and with its modules run by the node's python3.
 func TestAnsible(t *testing.T) {
+	c := lab.Need(t, lab.Small)
+	out := play(t, c, facts)
+	for _, want := range []string{"cp1 Debian kube [kube_control_plane]", "worker1 Debian kube [kube_node]", "cp1                        : ok=", "worker1                    : ok="} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+}
+
+// play runs a playbook over a cluster and returns what Ansible prints.
+func play(t *testing.T, c *lab.Cluster, playbook string) string {
+	t.Helper()
 	if _, err := exec.LookPath("ansible-playbook"); err != nil {
 		t.Skip("needs Ansible (Debian package ansible-core)")
 	}
-	c := lab.Need(t, lab.Small)
 	inventory, err := c.Inventory()
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	for name, text := range map[string]string{"inventory.ini": string(inventory), "facts.yml": facts} {
+	for name, text := range map[string]string{"inventory.ini": string(inventory), "play.yml": playbook} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// What Ansible keeps goes into the test's folder, not into root's home.
 	out, err := c.Command(t.Context(), "env", "HOME="+dir, "ANSIBLE_NOCOLOR=1",
-		"ansible-playbook", "-i", filepath.Join(dir, "inventory.ini"), filepath.Join(dir, "facts.yml")).CombinedOutput()
+		"ansible-playbook", "-i", filepath.Join(dir, "inventory.ini"), filepath.Join(dir, "play.yml")).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, want := range []string{"cp1 Debian kube [kube_control_plane]", "worker1 Debian kube [kube_node]", "cp1                        : ok=", "worker1                    : ok="} {
-		if !strings.Contains(string(out), want) {
-			t.Errorf("no %q in\n%s", want, out)
-		}
-	}
+	return string(out)
 }
 
 // facts says who each node is, what it runs, and whom its files belong to.
