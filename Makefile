@@ -62,12 +62,14 @@ scale: profiles
 	$(E2E) ./tests/scale -nodes=$(NODES)
 
 # Fixes of a live control plane, broken in every way, TRIALS of them.
-# LABS clusters at a time; SEED of the moments, 0 for others each time.
+# LABS clusters at a time; SEED of the moments, 0 for others each time; FAULT of them only,
+# separated by commas.
 TRIALS ?= 100
 LABS   ?= 2
 SEED   ?= 0
+FAULT  ?=
 faults: profiles
-	LAB_KUBERNETES=$(KUBERNETES) $(GO) test -tags e2e -count=1 -timeout 0 -v ./tests/faults -trials=$(TRIALS) -labs=$(LABS) -seed=$(SEED)
+	LAB_KUBERNETES=$(KUBERNETES) $(GO) test -tags e2e -count=1 -timeout 0 -v ./tests/faults -trials=$(TRIALS) -labs=$(LABS) -seed=$(SEED) -fault="$(FAULT)"
 
 # The policies checks on a full cluster, against kube-bench.
 bench-policies: profiles
