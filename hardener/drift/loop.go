@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener"
@@ -40,7 +41,7 @@ type Node interface {
 	// Tell sends an Event about the node. Refused says that it will never be taken.
 	Tell(context.Context, Letter) error
 	Refused(error) bool
-	// Save keeps the memory.
+	// Save keeps the memory. It is called beside the other calls, once at a time.
 	Save([]byte) error
 }
 
@@ -85,7 +86,7 @@ const (
 	// settings cannot be judged meanwhile.
 	restartTime = 3 * time.Minute
 	// How often it is looked for: at first, and later.
-	eagerPoll, patientPoll = 40 * time.Millisecond, 250 * time.Millisecond
+	eagerPoll, patientPoll = 25 * time.Millisecond, 250 * time.Millisecond
 	eagerTime              = 10 * time.Second
 	// How long changes that go on and on lead to no look at everything, in times of
 	// how long the last one took.
@@ -112,6 +113,7 @@ type Loop struct {
 	gauge   Gauge
 	memory  *Memory
 	courier *courier
+	keeper  *keeper
 
 	last    hardener.Observation // the last of everything
 	changed map[string][]string  // files since then, or since an installer began
@@ -141,6 +143,7 @@ func New(n Node, w Watcher, g Gauge, memory []byte, o Options) *Loop {
 	l.courier = newCourier(n.Tell)
 	l.courier.refused, l.courier.say, l.courier.told = n.Refused, o.Say, g.Told
 	l.courier.waiting = l.memory.Letters
+	l.keeper = newKeeper(n.Save)
 	return l
 }
 
@@ -148,15 +151,16 @@ func New(n Node, w Watcher, g Gauge, memory []byte, o Options) *Loop {
 // first look at the node.
 func (l *Loop) Run(ctx context.Context) error {
 	sending, stop := context.WithCancel(ctx)
-	delivered := make(chan struct{})
-	go func() {
-		defer close(delivered)
-		l.courier.run(sending)
-	}()
+	keeping, end := context.WithCancel(context.WithoutCancel(ctx))
+	var courier, keeper sync.WaitGroup
+	courier.Go(func() { l.courier.run(sending) })
+	keeper.Go(func() { l.keeper.run(keeping) })
 	defer func() {
 		stop()
-		<-delivered
-		l.save()
+		courier.Wait()
+		l.save() // with what was delivered at last
+		end()
+		keeper.Wait()
 	}()
 	if err := l.all(ctx); err != nil {
 		return err
@@ -263,7 +267,13 @@ func (l *Loop) timer(ctx context.Context) {
 		if who := l.node.Installers(procs); who != "" {
 			l.holding(who, now)
 		}
-		wanted = wanted || !now.Before(l.restUntil) && l.returned(procs, now)
+		if names := l.returned(procs, now); len(names) > 0 {
+			l.back(ctx, names)
+			if l.restUntil.Before(l.lookAt) {
+				l.lookAt = l.restUntil
+			}
+			wanted = wanted || !now.Before(l.restUntil)
+		}
 	}
 	if l.hold.over(now) {
 		l.gauge.Held(false)
@@ -278,21 +288,44 @@ func (l *Loop) timer(ctx context.Context) {
 	}
 }
 
-// returned tells whether a component that was missing runs again, or will not be
-// waited for any longer.
-func (l *Loop) returned(procs node.Processes, now time.Time) bool {
+// returned are the components that were missing and run again, or will not be waited
+// for any longer.
+func (l *Loop) returned(procs node.Processes, now time.Time) (names []string) {
 	for name, since := range l.missing {
-		if now.Sub(since) >= restartTime {
-			return true
-		}
 		old := l.last.Report.Layout.Components[name]
-		if slices.ContainsFunc(procs, func(p node.Process) bool {
+		if now.Sub(since) >= restartTime || slices.ContainsFunc(procs, func(p node.Process) bool {
 			return len(p.Args) > 0 && len(old.Argv) > 0 && p.PID != old.PID && path.Base(p.Args[0]) == path.Base(old.Argv[0])
 		}) {
-			return true
+			names = append(names, name)
 		}
 	}
-	return false
+	return names
+}
+
+// back looks at the checks of components that run again, before everything is looked
+// at.
+func (l *Loop) back(ctx context.Context, names []string) {
+	keys, _ := l.last.ByInput(nil, names)
+	if len(keys) == 0 {
+		return
+	}
+	seen, err := l.look(ctx, numbers(keys))
+	if err != nil {
+		return
+	}
+	for name, c := range seen.Running() {
+		if _, missing := l.missing[name]; missing {
+			l.runs(name, c)
+		}
+	}
+	l.judge(ctx, seen, false)
+}
+
+// runs takes down that a component runs.
+func (l *Loop) runs(name string, c node.Component) {
+	delete(l.missing, name)
+	l.memory.Running[name] = process(c)
+	l.hasRead(name, c)
 }
 
 // again looks at everything. A look that fails is tried again.
@@ -407,7 +440,6 @@ func (l *Loop) remember(seen hardener.Observation) {
 	running := seen.Running()
 	for name := range m.Running {
 		if _, runs := running[name]; runs {
-			delete(l.missing, name)
 			continue
 		}
 		if l.missing[name].IsZero() {
@@ -419,8 +451,7 @@ func (l *Loop) remember(seen hardener.Observation) {
 		}
 	}
 	for name, c := range running {
-		m.Running[name] = process(c)
-		l.hasRead(name, c)
+		l.runs(name, c)
 	}
 }
 
@@ -733,7 +764,7 @@ func (l *Loop) save() {
 	l.memory.Letters = l.courier.letters()
 	data, err := l.memory.encode()
 	if err == nil {
-		err = l.node.Save(data)
+		err = l.keeper.keep(data)
 	}
 	if err != nil {
 		l.once("save", "what is known of this node cannot be kept over a restart of this program: "+firstLine(err))

@@ -314,9 +314,12 @@ func TestDrift(t *testing.T) {
 			n.pid = 0
 			w.watcher.changes <- watch.Change{Ended: []int{7}, Since: time.Now()}
 			pass(100 * time.Millisecond)
-			n.pid, n.setting = 8, "true"
+			n.pid, n.setting, n.looks = 8, "true", nil
 			pass(time.Second)
 			n.wantTold(t, "DriftDetected "+kubeletText)
+			if len(n.looks) < 2 || n.looks[0] != "4.2.1" || n.looks[1] != "all" {
+				t.Errorf("looked at %q, want its own checks first", n.looks)
+			}
 		},
 		"a component that stays away is judged by its files in the end": func(t *testing.T) {
 			n := good()

@@ -73,7 +73,8 @@ func kinds() map[string][]change {
 	} {
 		add(edited(kubeletConf, from, to))
 	}
-	for _, path := range []string{"/etc/kubernetes/scheduler.conf", "/etc/kubernetes/controller-manager.conf", "/etc/kubernetes/admin.conf"} {
+	// Not admin.conf: with super-admin.conf beside it nothing is worse without.
+	for _, path := range []string{"/etc/kubernetes/scheduler.conf", "/etc/kubernetes/controller-manager.conf"} {
 		add(removed(path))
 	}
 	for _, name := range []string{"apiserver.key", "apiserver.crt"} {
