@@ -118,10 +118,11 @@ type Loop struct {
 	last    hardener.Observation // the last of everything
 	changed map[string][]string  // files since then, or since an installer began
 	hold    hold
-	missing map[string]time.Time // components that ran and do not now
-	limited string               // what was said about a limit
-	said    map[string]bool      // kinds of complaints that were made once
-	greeted []events.Event       // how the node is, if nothing was known of it before
+	ran     map[string]node.Component // components as they ran last
+	missing map[string]time.Time      // those that do not now, and since when
+	limited string                    // what was said about a limit
+	said    map[string]bool           // kinds of complaints that were made once
+	greeted []events.Event            // how the node is, if nothing was known of it before
 
 	lookAt    time.Time // when everything is looked at next
 	restUntil time.Time // for the node's sake, until when no change leads to that
@@ -134,7 +135,7 @@ type Loop struct {
 func New(n Node, w Watcher, g Gauge, memory []byte, o Options) *Loop {
 	l := &Loop{
 		o: o, node: n, watcher: w, gauge: g, hold: hold{quiet: o.Quiet},
-		changed: map[string][]string{}, missing: map[string]time.Time{}, said: map[string]bool{},
+		changed: map[string][]string{}, ran: map[string]node.Component{}, missing: map[string]time.Time{}, said: map[string]bool{},
 	}
 	var err error
 	if l.memory, err = decodeMemory(memory); err != nil {
@@ -228,7 +229,7 @@ func (l *Loop) noticed(ctx context.Context, c watch.Change) {
 		l.o.Say("changes came faster than they could be told apart: everything is looked at")
 	}
 	var components []string
-	for name, component := range l.last.Running() {
+	for name, component := range l.ran {
 		if slices.Contains(c.Ended, component.PID) {
 			components = append(components, name)
 			l.missing[name] = l.o.Now()
@@ -292,9 +293,13 @@ func (l *Loop) timer(ctx context.Context) {
 // for any longer.
 func (l *Loop) returned(procs node.Processes, now time.Time) (names []string) {
 	for name, since := range l.missing {
-		old := l.last.Report.Layout.Components[name]
+		old := l.ran[name]
+		argv := old.Argv
+		if len(argv) == 0 { // it has not run since this program does
+			argv = l.last.Report.Layout.Components[name].Configured
+		}
 		if now.Sub(since) >= restartTime || slices.ContainsFunc(procs, func(p node.Process) bool {
-			return len(p.Args) > 0 && len(old.Argv) > 0 && p.PID != old.PID && path.Base(p.Args[0]) == path.Base(old.Argv[0])
+			return len(p.Args) > 0 && len(argv) > 0 && p.PID != old.PID && path.Base(p.Args[0]) == path.Base(argv[0])
 		}) {
 			names = append(names, name)
 		}
@@ -318,12 +323,14 @@ func (l *Loop) back(ctx context.Context, names []string) {
 			l.runs(name, c)
 		}
 	}
+	l.followProcesses(seen)
 	l.judge(ctx, seen, false)
 }
 
 // runs takes down that a component runs.
 func (l *Loop) runs(name string, c node.Component) {
 	delete(l.missing, name)
+	l.ran[name] = c
 	l.memory.Running[name] = process(c)
 	l.hasRead(name, c)
 }
@@ -364,15 +371,20 @@ func (l *Loop) all(ctx context.Context) error {
 		l.last = seen
 		grown, err := l.watcher.Follow(paths)
 		l.limits(err)
-		if err := l.watcher.FollowProcesses(pids(seen)); err != nil {
-			l.once("processes", "restarts of components are only found by the timer: "+firstLine(err))
-		}
+		l.followProcesses(seen)
 		if !grown {
 			break
 		}
 	}
 	l.save()
 	return nil
+}
+
+// followProcesses has the processes of components followed to their ends.
+func (l *Loop) followProcesses(seen hardener.Observation) {
+	if err := l.watcher.FollowProcesses(pids(seen)); err != nil {
+		l.once("processes", "restarts of components are only found by the timer: "+firstLine(err))
+	}
 }
 
 // limits says what inotify's limits come to.
@@ -555,7 +567,7 @@ func (l *Loop) judge(ctx context.Context, seen hardener.Observation, full bool) 
 			l.retryAt = at
 		}
 	}
-	if l.confirmAt.IsZero() {
+	if l.confirmAt.IsZero() && len(l.missing) == 0 {
 		l.changed = map[string][]string{}
 	}
 	l.gaugeDrift()

@@ -321,6 +321,21 @@ func TestDrift(t *testing.T) {
 				t.Errorf("looked at %q, want its own checks first", n.looks)
 			}
 		},
+		"a component that is away when everything is looked at": func(t *testing.T) {
+			n := good()
+			w := start(t, n, nil, options(""))
+			defer w.end()
+			n.pid = 0
+			w.watcher.changes <- watch.Change{Ended: []int{7}, Files: map[string][]string{"/etc/kubelet.yaml": {"/etc/kubelet.yaml"}}, Since: time.Now()}
+			pass(100 * time.Millisecond)
+			n.pid, n.setting = 8, "true"
+			pass(time.Second)
+			n.wantTold(t, "DriftDetected /etc/kubelet.yaml: "+kubeletText+" | owner root")
+			n.setting, n.pid = "false", 9
+			w.watcher.changes <- watch.Change{Ended: []int{8}, Since: time.Now()}
+			pass(time.Second)
+			n.wantTold(t, "DriftGone as before again: 4.2.1")
+		},
 		"a component that stays away is judged by its files in the end": func(t *testing.T) {
 			n := good()
 			w := start(t, n, nil, options(""))
