@@ -10,21 +10,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// shrinkAfter is how long after a look memory is given back to the node.
-const shrinkAfter = 2 * time.Second
+// How long after a look memory is given back to the node: what is free, and the
+// program's own pages, which the next look has to get back.
+const (
+	freeAfter   = 2 * time.Second
+	forgetAfter = time.Minute
+)
 
 // shrinker gives memory back once nothing has happened for a while.
-type shrinker struct{ timer *time.Timer }
+type shrinker struct{ free, forget *time.Timer }
 
-func newShrinker() *shrinker { return &shrinker{time.AfterFunc(shrinkAfter, shrink)} }
+func newShrinker() *shrinker {
+	return &shrinker{time.AfterFunc(freeAfter, debug.FreeOSMemory), time.AfterFunc(forgetAfter, forget)}
+}
 
 // soon has memory given back when this is not called again meanwhile.
-func (s *shrinker) soon() { s.timer.Reset(shrinkAfter) }
+func (s *shrinker) soon() {
+	s.free.Reset(freeAfter)
+	s.forget.Reset(forgetAfter)
+}
 
-// shrink gives back what is free, and lets go of the program's own pages, most of
-// which were only needed to start: what is needed again is still in the page cache.
-func shrink() {
-	debug.FreeOSMemory()
+func (s *shrinker) stop() {
+	s.free.Stop()
+	s.forget.Stop()
+}
+
+// forget lets go of the program's own pages, most of which were only needed to start:
+// what is needed again is still in the page cache.
+func forget() {
 	maps, err := os.ReadFile("/proc/self/maps")
 	if err != nil {
 		return

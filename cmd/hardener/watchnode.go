@@ -77,7 +77,7 @@ func (n *watchedNode) close() {
 	if n.witness != nil {
 		n.witness.Close()
 	}
-	n.shrink.timer.Stop()
+	n.shrink.stop()
 }
 
 // remembered asks for a version no more often than versionLasts, and gives the last

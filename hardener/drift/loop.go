@@ -85,11 +85,11 @@ const (
 	// A component that does not run is taken to be restarting for so long, as its
 	// settings cannot be judged meanwhile.
 	restartTime = 3 * time.Minute
-	// How often it is looked for: at first, and later.
-	eagerPoll, patientPoll = 25 * time.Millisecond, 250 * time.Millisecond
-	eagerTime              = 10 * time.Second
-	// How long changes that go on and on lead to no look at everything, in times of
-	// how long the last one took.
+	// How often it is looked for: at once, at first, and later.
+	instantPoll, eagerPoll, patientPoll = 10 * time.Millisecond, 40 * time.Millisecond, 250 * time.Millisecond
+	instantTime, eagerTime              = time.Second, 10 * time.Second
+	// How long changes that go on and on lead to no look at everything, after two that
+	// followed each other within that time: in times of how long the last one took.
 	restFactor = 4
 	// How often the memory follows what is delivered.
 	letterPoll = time.Second
@@ -125,6 +125,7 @@ type Loop struct {
 	greeted []events.Event            // how the node is, if nothing was known of it before
 
 	lookAt    time.Time // when everything is looked at next
+	lookedAt  time.Time // and when it was last
 	restUntil time.Time // for the node's sake, until when no change leads to that
 	confirmAt time.Time // zero: there is nothing to confirm
 	retryAt   time.Time // zero: there is no repair to try again
@@ -211,7 +212,10 @@ func (l *Loop) due() time.Time {
 }
 
 func pollAfter(age time.Duration) time.Duration {
-	if age < eagerTime {
+	switch {
+	case age < instantTime:
+		return instantPoll
+	case age < eagerTime:
 		return eagerPoll
 	}
 	return patientPoll
@@ -363,7 +367,11 @@ func (l *Loop) all(ctx context.Context) error {
 			delete(l.said, "broken")
 		}
 		now, took := l.o.Now(), time.Duration(seen.Report.Run.DurationMS)*time.Millisecond
-		l.lookAt, l.restUntil = now.Add(l.o.Interval), now.Add(restFactor*took)
+		l.lookAt = now.Add(l.o.Interval)
+		if rest := restFactor * took; now.Sub(l.lookedAt) < rest {
+			l.restUntil = now.Add(rest)
+		}
+		l.lookedAt = now
 		l.gauge.Looked(seen.Report, true, took, now)
 		l.remember(seen)
 		l.judge(ctx, seen, true)

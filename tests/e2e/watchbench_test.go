@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -250,6 +251,11 @@ func latencies(all []noticed, what string, figure func(noticed) float64) {
 		line(kind, kinds[kind])
 	}
 	line("all", all)
+	slowest := slices.Clone(all)
+	slices.SortFunc(slowest, func(a, b noticed) int { return cmp.Compare(figure(b), figure(a)) })
+	for _, n := range slowest[:min(5, len(slowest))] {
+		fmt.Printf("watch: %-8s slowest: %.1f ms, %s %s\n", what, figure(n), n.Kind, n.Path)
+	}
 }
 
 // percentile is the nearest rank.
