@@ -88,9 +88,9 @@ const (
 	// How often it is looked for: at once, at first, and later.
 	instantPoll, eagerPoll, patientPoll = 10 * time.Millisecond, 40 * time.Millisecond, 250 * time.Millisecond
 	instantTime, eagerTime              = time.Second, 10 * time.Second
-	// How long changes that go on and on lead to no look at everything, after two that
-	// followed each other within that time: in times of how long the last one took.
-	restFactor = 4
+	// How long changes that go on and on lead to no look at everything, in times of how
+	// long the last one took, and after how many that followed each other within that time.
+	restFactor, restAfter = 4, 3
 	// How often the memory follows what is delivered.
 	letterPoll = time.Second
 	// How often an installer is looked for that was seen.
@@ -126,6 +126,7 @@ type Loop struct {
 
 	lookAt    time.Time // when everything is looked at next
 	lookedAt  time.Time // and when it was last
+	inRow     int       // looks at everything that followed each other without a rest
 	restUntil time.Time // for the node's sake, until when no change leads to that
 	confirmAt time.Time // zero: there is nothing to confirm
 	retryAt   time.Time // zero: there is no repair to try again
@@ -368,7 +369,11 @@ func (l *Loop) all(ctx context.Context) error {
 		}
 		now, took := l.o.Now(), time.Duration(seen.Report.Run.DurationMS)*time.Millisecond
 		l.lookAt = now.Add(l.o.Interval)
-		if rest := restFactor * took; now.Sub(l.lookedAt) < rest {
+		rest := restFactor * took
+		if l.inRow++; now.Sub(l.lookedAt) >= rest {
+			l.inRow = 0
+		}
+		if l.inRow >= restAfter {
 			l.restUntil = now.Add(rest)
 		}
 		l.lookedAt = now
