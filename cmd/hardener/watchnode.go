@@ -40,6 +40,7 @@ type watchedNode struct {
 	witness *origin.Witness // nil where the kernel does not say who writes
 	unseen  string          // what was said of what it does not see
 	shrink  *shrinker
+	glimpse glimpse
 
 	benchmark string // of the last look at everything
 	targets   []string
@@ -66,6 +67,7 @@ func newWatchedNode(s streams, o *watchOptions, tree *host.FS, options hardener.
 	if err != nil {
 		say("without a cluster, so that no Events are sent: " + err.Error())
 	}
+	watcher.Begins = n.begins
 	if n.witness, err = origin.NewWitness(); err != nil {
 		say("the kernel does not say who writes here, so that less is known of who did something: " + err.Error())
 		n.witness = nil
@@ -135,8 +137,47 @@ func (n *watchedNode) Look(ctx context.Context, checks []string) (hardener.Obser
 // Processes is drift.Node's.
 func (n *watchedNode) Processes() (node.Processes, error) { return node.ReadProcesses(n.tree) }
 
+// glimpse is who was at work on the node when the last burst of changes began. A
+// module of Ansible ends some milliseconds after it has changed a file, which is before
+// a burst has settled.
+type glimpse struct {
+	mu  sync.Mutex
+	who string
+	at  time.Time
+}
+
+// glimpseLasts is how long a glimpse counts: a burst, the look after it, and the time
+// until what was seen is told.
+const glimpseLasts = settleLongest + time.Second
+
+// begins is called when a burst of changes does.
+func (n *watchedNode) begins() {
+	procs, err := n.Processes()
+	if err != nil {
+		return // the look says so
+	}
+	if who := n.atWork(procs); who != "" {
+		n.glimpse.mu.Lock()
+		n.glimpse.who, n.glimpse.at = who, time.Now()
+		n.glimpse.mu.Unlock()
+	}
+}
+
 // Installers is drift.Node's.
 func (n *watchedNode) Installers(procs node.Processes) string {
+	if who := n.atWork(procs); who != "" {
+		return who
+	}
+	n.glimpse.mu.Lock()
+	defer n.glimpse.mu.Unlock()
+	if time.Since(n.glimpse.at) < glimpseLasts {
+		return n.glimpse.who
+	}
+	return ""
+}
+
+// atWork names the installers in a process table, other than this program.
+func (n *watchedNode) atWork(procs node.Processes) string {
 	self := os.Getpid()
 	var names []string
 	for _, i := range origin.Installers(n.tree, procs) {

@@ -41,6 +41,11 @@ const maxFiles = 1024
 
 // Watcher notices changes to a node. Its methods are for one goroutine.
 type Watcher struct {
+	// Begins, when set before the first Follow, is called at the first event of a burst,
+	// long before Wait tells of it: whoever has made the change is still there. Events
+	// are not read meanwhile.
+	Begins func()
+
 	tree   *host.FS
 	times  Times
 	notify *fsnotify.Watcher
@@ -322,10 +327,14 @@ func (w *Watcher) noted(event fsnotify.Event) {
 			w.lost = true
 		}
 	}
+	begins := noted && w.settle.first.IsZero()
 	if noted {
 		w.settle.event(time.Now())
 	}
 	w.mu.Unlock()
+	if begins && w.Begins != nil {
+		w.Begins()
+	}
 	if noted {
 		w.poke()
 	}
