@@ -712,3 +712,47 @@ func openFiles(t testing.TB) int {
 		return err != nil || strings.HasPrefix(l, "/proc/")
 	}))
 }
+
+// Begins is called once for each burst, before its change is told.
+func TestBegins(t *testing.T) {
+	root := t.TempDir()
+	plant(t, root, map[string]string{"etc/file": "x"})
+	tree, err := host.Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	w := New(tree, Times{Quiet: 300 * time.Millisecond, Longest: patience})
+	defer w.Close()
+	begun := make(chan struct{}, 100)
+	w.Begins = func() { begun <- struct{}{} }
+	if _, err := w.Follow([]string{"/etc/file"}); err != nil {
+		t.Fatal(err)
+	}
+	bursts := 0
+	for range 2 {
+		for range 3 {
+			if err := os.WriteFile(filepath.Join(root, "etc/file"), []byte("y"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for limit := patience; ; limit = time.Second { // a slow machine may make more than one of it
+			_, noticed, err := w.Wait(t.Context(), limit)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !noticed {
+				break
+			}
+			select {
+			case <-begun:
+			default:
+				t.Fatal("told of before it began")
+			}
+			bursts++
+		}
+	}
+	if bursts < 2 || len(begun) > 0 {
+		t.Errorf("%d bursts, and %d more begun", bursts, len(begun))
+	}
+}
