@@ -1,7 +1,6 @@
 package drift
 
 import (
-	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -24,12 +23,12 @@ func TestKeeper(t *testing.T) {
 			}
 			return nil
 		})
-		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
-		go func() { k.run(ctx); close(done) }()
+		go func() { k.run(); close(done) }()
 		began := time.Now()
 		for _, data := range []string{"a", "b", "c"} {
-			if err := k.keep([]byte(data)); err != nil {
+			k.keep([]byte(data))
+			if err := k.failed(); err != nil {
 				t.Errorf("%s: %v before anything was written", data, err)
 			}
 			if data == "a" {
@@ -40,15 +39,16 @@ func TestKeeper(t *testing.T) {
 			t.Errorf("held up for %s", took)
 		}
 		time.Sleep(1500 * time.Millisecond)
-		if err := k.keep([]byte("d")); !errors.Is(err, full) {
+		k.keep([]byte("d"))
+		if err := k.failed(); !errors.Is(err, full) {
 			t.Errorf("%v, want %v", err, full)
 		}
-		cancel()
+		k.end()
 		<-done
 		if diff := cmp.Diff([]string{"a", "c", "d"}, written); diff != "" {
 			t.Errorf("written (-want +got):\n%s", diff)
 		}
-		if err := k.keep(nil); err != nil {
+		if err := k.failed(); err != nil {
 			t.Errorf("it is well again, and %v is told", err)
 		}
 	})

@@ -154,16 +154,16 @@ func New(n Node, w Watcher, g Gauge, memory []byte, o Options) *Loop {
 // first look at the node.
 func (l *Loop) Run(ctx context.Context) error {
 	sending, stop := context.WithCancel(ctx)
-	keeping, end := context.WithCancel(context.WithoutCancel(ctx))
 	var courier, keeper sync.WaitGroup
 	courier.Go(func() { l.courier.run(sending) })
-	keeper.Go(func() { l.keeper.run(keeping) })
+	keeper.Go(l.keeper.run)
 	defer func() {
 		stop()
 		courier.Wait()
 		l.save() // with what was delivered at last
-		end()
+		l.keeper.end()
 		keeper.Wait()
+		l.kept(l.keeper.failed())
 	}()
 	if err := l.all(ctx); err != nil {
 		return err
@@ -789,8 +789,14 @@ func (l *Loop) save() {
 	l.memory.Letters = l.courier.letters()
 	data, err := l.memory.encode()
 	if err == nil {
-		err = l.keeper.keep(data)
+		l.keeper.keep(data)
+		err = l.keeper.failed() // the one before
 	}
+	l.kept(err)
+}
+
+// kept says, once, that the memory cannot be kept.
+func (l *Loop) kept(err error) {
 	if err != nil {
 		l.once("save", "what is known of this node cannot be kept over a restart of this program: "+firstLine(err))
 		return
