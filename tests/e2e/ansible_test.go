@@ -27,26 +27,37 @@ func TestAnsible(t *testing.T) {
 // play runs a playbook over a cluster and returns what Ansible prints.
 func play(t *testing.T, c *lab.Cluster, playbook string) string {
 	t.Helper()
-	if _, err := exec.LookPath("ansible-playbook"); err != nil {
-		t.Skip("needs Ansible (Debian package ansible-core)")
-	}
-	inventory, err := c.Inventory()
-	if err != nil {
+	run := ansible(t, c)
+	file := filepath.Join(t.TempDir(), "play.yml")
+	if err := os.WriteFile(file, []byte(playbook), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	for name, text := range map[string]string{"inventory.ini": string(inventory), "play.yml": playbook} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// What Ansible keeps goes into the test's folder, not into root's home.
-	out, err := c.Command(t.Context(), "env", "HOME="+dir, "ANSIBLE_NOCOLOR=1",
-		"ansible-playbook", "-i", filepath.Join(dir, "inventory.ini"), filepath.Join(dir, "play.yml")).CombinedOutput()
+	out, err := run(file).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return string(out)
+}
+
+// ansible makes commands of ansible-playbook over a cluster.
+func ansible(t *testing.T, c *lab.Cluster) func(args ...string) *exec.Cmd {
+	t.Helper()
+	if _, err := exec.LookPath("ansible-playbook"); err != nil {
+		t.Skip("needs Ansible (Debian package ansible-core)")
+	}
+	text, err := c.Inventory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	inventory := filepath.Join(dir, "inventory.ini")
+	if err := os.WriteFile(inventory, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return func(args ...string) *exec.Cmd {
+		// What Ansible keeps goes into the test's folder, not into root's home.
+		return c.Command(t.Context(), "env", append([]string{"HOME=" + dir, "ANSIBLE_NOCOLOR=1", "ansible-playbook", "-i", inventory}, args...)...)
+	}
 }
 
 // facts says who each node is, what it runs, and whom its files belong to.

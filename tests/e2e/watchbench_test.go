@@ -195,25 +195,12 @@ func (b *watchBench) repairs(t *testing.T) {
 // playbook is how long a playbook takes that looks at the same files.
 func (b *watchBench) playbook(t *testing.T) time.Duration {
 	t.Helper()
-	if _, err := exec.LookPath("ansible-playbook"); err != nil {
-		t.Skip("needs Ansible (Debian package ansible-core)")
-	}
-	inventory, err := b.Inventory()
-	if err != nil {
-		t.Fatal(err)
-	}
+	run := ansible(t, b.Cluster)
 	tasks, err := filepath.Abs("testdata/modes.yml") // the lab has a folder of its own
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "inventory.ini"), inventory, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return median(t, func() *exec.Cmd {
-		return b.Command(t.Context(), "env", "HOME="+dir, "ANSIBLE_NOCOLOR=1", "ansible-playbook", "--check",
-			"-i", filepath.Join(dir, "inventory.ini"), "--limit=cp1", tasks)
-	})
+	return median(t, func() *exec.Cmd { return run("--check", "--limit=cp1", tasks) })
 }
 
 // median is that of how long three runs of a command take. Exit code 1 stands for
