@@ -53,6 +53,9 @@ type Watcher interface {
 	Wait(ctx context.Context, limit time.Duration) (watch.Change, bool, error)
 	// Pending are files that have changed and are not told by Wait yet.
 	Pending() map[string][]string
+	// Undisturbed is a context that ends when there is a change that Wait has yet to
+	// tell.
+	Undisturbed(context.Context) (context.Context, context.CancelFunc)
 }
 
 // Gauge is told what a Loop sees, for whoever counts.
@@ -91,6 +94,10 @@ const (
 	// How long changes that go on and on lead to no look at everything, in times of how
 	// long the last one took, and after how many that followed each other within that time.
 	restFactor, restAfter = 4, 3
+	// How many looks at everything in a row are given up for a change that comes meanwhile
+	// and would wait for their end. What a careful program does is two steps, a new file
+	// and its rename, and the first may have led to the look.
+	disturbedMost = 3
 	// How often the memory follows what is delivered.
 	letterPoll = time.Second
 	// How often an installer is looked for that was seen.
@@ -126,6 +133,7 @@ type Loop struct {
 
 	lookAt    time.Time // when everything is looked at next
 	lookedAt  time.Time // and when it was last
+	disturbed int       // looks at everything that were given up in a row
 	inRow     int       // looks at everything that followed each other without a rest
 	restUntil time.Time // for the node's sake, until when no change leads to that
 	confirmAt time.Time // zero: there is nothing to confirm
@@ -353,12 +361,35 @@ func (l *Loop) again(ctx context.Context) {
 	}
 }
 
+// lookAtAll observes everything, unless a change comes meanwhile: done is false then,
+// and it has to be done after that.
+func (l *Loop) lookAtAll(ctx context.Context) (seen hardener.Observation, paths []string, done bool, err error) {
+	if l.disturbed == disturbedMost {
+		l.disturbed = 0
+		seen, paths, err = l.node.Look(ctx, nil)
+		return seen, paths, true, err
+	}
+	undisturbed, stop := l.watcher.Undisturbed(ctx)
+	defer stop()
+	seen, paths, err = l.node.Look(undisturbed, nil)
+	if undisturbed.Err() != nil && ctx.Err() == nil {
+		l.disturbed++
+		return seen, paths, false, nil
+	}
+	l.disturbed = 0
+	return seen, paths, true, err
+}
+
 // all looks at everything, concludes, and follows what was looked at. Where a
 // directory was not watched yet it is looked at once more, as something may have
-// changed in it since.
+// changed in it since. It is put off where a change comes meanwhile.
 func (l *Loop) all(ctx context.Context) error {
 	for range 4 { // a node whose directories come and go is looked at by the timer
-		seen, paths, err := l.node.Look(ctx, nil)
+		seen, paths, done, err := l.lookAtAll(ctx)
+		if !done {
+			l.lookAt = l.o.Now()
+			return nil
+		}
 		var broken *hardener.BrokenError
 		if errors.As(err, &broken) {
 			l.once("broken", "checked all the same: "+firstLine(err))

@@ -39,6 +39,8 @@ type fakeNode struct {
 	tellError error
 	lookError error
 
+	during func() // called within a look at everything
+
 	looks   []string // "all", or the checks that were looked at
 	told    []string
 	saved   []byte
@@ -89,12 +91,18 @@ func (n *fakeNode) observation(checks []string) hardener.Observation {
 	return seen
 }
 
-func (n *fakeNode) Look(_ context.Context, checks []string) (hardener.Observation, []string, error) {
+func (n *fakeNode) Look(ctx context.Context, checks []string) (hardener.Observation, []string, error) {
 	what := "all"
 	if checks != nil {
 		what = strings.Join(checks, " ")
 	}
 	n.looks = append(n.looks, what)
+	if checks == nil && n.during != nil {
+		n.during()
+	}
+	if ctx.Err() != nil { // half of what is seen is wrong
+		return hardener.Observation{}, nil, ctx.Err()
+	}
 	return n.observation(checks), []string{"/etc/file"}, n.lookError
 }
 
@@ -153,7 +161,9 @@ func (n *fakeNode) Save(data []byte) error { n.saved = data; return nil }
 // fakeWatcher is a Watcher whose changes a test makes.
 type fakeWatcher struct {
 	changes chan watch.Change
+	next    []watch.Change // that are told before those
 	limit   error
+	disturb func()
 }
 
 func (w *fakeWatcher) Follow([]string) (bool, error) { return false, w.limit }
@@ -161,7 +171,17 @@ func (w *fakeWatcher) Refresh()                      {}
 func (w *fakeWatcher) Pending() map[string][]string  { return nil }
 func (w *fakeWatcher) FollowProcesses([]int) error   { return nil }
 
+func (w *fakeWatcher) Undisturbed(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, w.disturb = context.WithCancel(ctx)
+	return ctx, w.disturb
+}
+
 func (w *fakeWatcher) Wait(ctx context.Context, limit time.Duration) (watch.Change, bool, error) {
+	if len(w.next) > 0 {
+		c := w.next[0]
+		w.next = w.next[1:]
+		return c, true, nil
+	}
 	select {
 	case <-ctx.Done():
 		return watch.Change{}, false, ctx.Err()
@@ -293,6 +313,37 @@ func TestDrift(t *testing.T) {
 			defer w.end()
 			n.mode = "666"
 			pass(11 * time.Minute)
+			n.wantTold(t, fileDrift)
+		},
+		"a look at everything gives way to a change": func(t *testing.T) {
+			n := good()
+			w := start(t, n, nil, options(""))
+			defer w.end()
+			n.mode = "666"
+			n.during = func() {
+				n.during = nil
+				w.watcher.disturb()
+				w.watcher.next = []watch.Change{{Files: map[string][]string{"/etc/file": {"/etc/file"}}, Since: time.Now()}}
+			}
+			w.change("/etc/file")
+			if diff := cmp.Diff([]string{"1.1.1", "all", "1.1.1", "all"}, n.looks); diff != "" {
+				t.Errorf("looked at (-want +got):\n%s", diff)
+			}
+			pass(400 * time.Millisecond)
+			n.wantTold(t, fileDrift)
+		},
+		"and no more than a few times in a row": func(t *testing.T) {
+			n := good()
+			w := start(t, n, nil, options(""))
+			defer w.end()
+			n.mode = "666"
+			n.during = func() { w.watcher.disturb() }
+			w.change("/etc/file")
+			if diff := cmp.Diff([]string{"1.1.1", "all", "all", "all", "all"}, n.looks); diff != "" {
+				t.Errorf("looked at (-want +got):\n%s", diff)
+			}
+			n.during = nil
+			pass(400 * time.Millisecond)
 			n.wantTold(t, fileDrift)
 		},
 		"a component that restarts is not judged meanwhile": func(t *testing.T) {

@@ -61,6 +61,7 @@ type Watcher struct {
 	pending map[string][]string // see Change.Files
 	ended   []int
 	lost    bool
+	disturb func() // ends what Undisturbed gave last
 }
 
 // LimitError says that the kernel's limits of inotify keep some directories from
@@ -285,10 +286,18 @@ func (w *Watcher) receive(notify *fsnotify.Watcher) {
 			}
 			w.mu.Lock() // fsnotify.ErrEventOverflow, or events that cannot be read: look at everything
 			w.lost = true
-			w.settle.event(time.Now())
+			w.happens()
 			w.mu.Unlock()
 			w.poke()
 		}
+	}
+}
+
+// happens takes down that something has happened. The caller holds the lock.
+func (w *Watcher) happens() {
+	w.settle.event(time.Now())
+	if w.disturb != nil {
+		w.disturb()
 	}
 }
 
@@ -296,7 +305,7 @@ func (w *Watcher) receive(notify *fsnotify.Watcher) {
 func (w *Watcher) exited(pid int) {
 	w.mu.Lock()
 	w.ended = append(w.ended, pid)
-	w.settle.event(time.Now())
+	w.happens()
 	w.mu.Unlock()
 	w.poke()
 }
@@ -329,7 +338,7 @@ func (w *Watcher) noted(event fsnotify.Event) {
 	}
 	begins := noted && w.settle.first.IsZero()
 	if noted {
-		w.settle.event(time.Now())
+		w.happens()
 	}
 	w.mu.Unlock()
 	if begins && w.Begins != nil {
@@ -393,6 +402,18 @@ func (w *Watcher) Pending() map[string][]string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return maps.Clone(w.pending)
+}
+
+// Undisturbed is a context that ends as soon as there is a change that Wait has yet
+// to tell: for a long look at the node, whose end the change would wait for.
+func (w *Watcher) Undisturbed(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := context.WithCancel(ctx)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.disturb = stop; !w.settle.first.IsZero() {
+		stop()
+	}
+	return ctx, stop
 }
 
 // take is all that is pending. The caller holds the lock.

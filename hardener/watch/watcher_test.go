@@ -656,6 +656,34 @@ func TestWait(t *testing.T) {
 	})
 }
 
+// TestUndisturbed wants a look to be given up at once for a change, and no other
+// look for that change.
+func TestUndisturbed(t *testing.T) {
+	g := watched(t, quick, nil)
+	before, stop := g.w.Undisturbed(t.Context())
+	defer stop()
+	if err := before.Err(); err != nil {
+		t.Fatalf("without a change: %v", err)
+	}
+	g.fence()
+	select {
+	case <-before.Done():
+	case <-time.After(patience):
+		t.Fatal("a change has not ended it")
+	}
+	while, stop := g.w.Undisturbed(t.Context())
+	defer stop()
+	if while.Err() == nil {
+		t.Error("not ended although the change is not told yet")
+	}
+	g.next()
+	after, stop := g.w.Undisturbed(t.Context())
+	defer stop()
+	if err := after.Err(); err != nil {
+		t.Errorf("the change is told: %v", err)
+	}
+}
+
 // TestClose wants nothing to be left of watchers.
 func TestClose(t *testing.T) {
 	fds, goroutines := openFiles(t), runtime.NumGoroutine()
