@@ -135,7 +135,7 @@ func (b *watchBench) bursts(t *testing.T) {
 			N                                            int
 			Seconds, Before, Peak, After, Verdict, Event float64
 		}](t, line)
-		fmt.Printf("watch: %d %s in %.1f s: %.1f MiB resident before, %.1f then, %.1f after", f.N, f.What, f.Seconds, f.Before, f.Peak, f.After)
+		fmt.Printf("watch: %d %s in %.1f s: %.1f MiB of its own before, %.1f resident then, %.1f of its own after", f.N, f.What, f.Seconds, f.Before, f.Peak, f.After)
 		if f.Verdict > 0 {
 			fmt.Printf("; the one that is drift was told after %.0f ms, by an Event after %.0f ms", f.Verdict, f.Event)
 		}

@@ -226,7 +226,7 @@ func bursts(ctx context.Context, e *ear) error {
 	if err := w.quiet(ctx, 10*time.Second); err != nil {
 		return err
 	}
-	before := w.rss()
+	before := w.own()
 	neighbour, interesting := pki+"/.neighbour", "/etc/kubernetes/admin.conf"
 	if err := lay(neighbour, file{mode: 0o600}); err != nil {
 		return err
@@ -249,7 +249,7 @@ func bursts(ctx context.Context, e *ear) error {
 		return err
 	}
 	if err := print(map[string]any{
-		"what": "events", "n": *events, "seconds": took.Seconds(), "before": before, "peak": peak, "after": w.rss(),
+		"what": "events", "n": *events, "seconds": took.Seconds(), "before": before, "peak": peak, "after": w.own(),
 	}); err != nil {
 		return err
 	}
@@ -258,7 +258,7 @@ func bursts(ctx context.Context, e *ear) error {
 
 // burstOfFiles makes many files, one of which, in the middle, anybody may read.
 func burstOfFiles(ctx context.Context, e *ear, w watched) (err error) {
-	before := w.rss()
+	before := w.own()
 	name := func(i int) string { return filepath.Join(pki, fmt.Sprintf("burst-%05d.key", i)) }
 	remove := func() {
 		for i := range *files {
@@ -302,6 +302,6 @@ func burstOfFiles(ctx context.Context, e *ear, w watched) (err error) {
 	}
 	return print(map[string]any{
 		"what": "files", "n": *files, "seconds": made.Sub(began).Seconds(), "verdict": ms(verdict.at.Sub(since)), "event": ms(event.at.Sub(since)),
-		"before": before, "peak": peak, "after": w.rss(),
+		"before": before, "peak": peak, "after": w.own(),
 	})
 }

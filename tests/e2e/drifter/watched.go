@@ -30,9 +30,16 @@ func watcher() (watched, error) {
 }
 
 // rss is the memory that is resident, in MiB; 0 when it has ended.
-func (w watched) rss() float64 {
+func (w watched) rss() float64 { return w.status("VmRSS:") }
+
+// own is as much of it as holds no file's pages: those of its program come and go with
+// what it does.
+func (w watched) own() float64 { return w.status("RssAnon:") }
+
+// status is a figure of proc_pid_status(5) in MiB.
+func (w watched) status(name string) float64 {
 	text, _ := os.ReadFile(string(w) + "/status")
-	_, after, _ := strings.Cut(string(text), "VmRSS:")
+	_, after, _ := strings.Cut(string(text), name)
 	fields := strings.Fields(after)
 	if len(fields) == 0 {
 		return 0
@@ -77,13 +84,13 @@ func (w watched) rest(ctx context.Context) error {
 	return w.quiet(ctx, 300*time.Millisecond+rand.N(300*time.Millisecond))
 }
 
-// shrink waits until it is at rest and has given back its memory but for limit, in
+// shrink waits until it is at rest and has given back its own memory but for limit, in
 // MiB, or will not.
 func (w watched) shrink(ctx context.Context, limit float64) error {
 	if err := w.quiet(ctx, 10*time.Second); err != nil {
 		return err
 	}
-	for began := time.Now(); time.Since(began) < settleLimit && w.rss() > limit; {
+	for began := time.Now(); time.Since(began) < settleLimit && w.own() > limit; {
 		if err := pause(ctx, time.Second); err != nil {
 			return err
 		}
