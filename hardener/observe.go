@@ -102,26 +102,23 @@ const longLine = 200
 // ByInput are the keys of the checks whose verdicts rest on any of these files or
 // components: what an audit looked at, or the files of a component whose settings
 // the check judges. changed has the paths that were looked at and lead to each file,
-// or to the directory that it is in. It is false when a file is of no known check,
-// but was looked at to find out how Kubernetes is installed: then all rest on it.
-func (o Observation) ByInput(changed map[string][]string, components []string) (keys []string, known bool) {
+// or to the directory that it is in. What is looked at to find out how Kubernetes is
+// installed may concern all others.
+func (o Observation) ByInput(changed map[string][]string, components []string) []string {
 	found := map[string]bool{}
-	known = true
 	for _, paths := range changed {
-		mine := false
 		for key, s := range o.Checks {
 			if o.rests(s, paths) {
-				found[key], mine = true, true
+				found[key] = true
 			}
 		}
-		known = known && mine
 	}
 	for key, s := range o.Checks {
 		if slices.ContainsFunc(s.Components, func(name string) bool { return slices.Contains(components, name) }) {
 			found[key] = true
 		}
 	}
-	return slices.Sorted(maps.Keys(found)), known
+	return slices.Sorted(maps.Keys(found))
 }
 
 // rests tells whether a check rests on any of these paths.

@@ -91,9 +91,10 @@ const (
 	// How often it is looked for: at once, at first, and later.
 	instantPoll, eagerPoll, patientPoll = 10 * time.Millisecond, 40 * time.Millisecond, 250 * time.Millisecond
 	instantTime, eagerTime              = time.Second, 10 * time.Second
-	// How long changes that go on and on lead to no look at everything, in times of how
-	// long the last one took, and after how many that followed each other within that time.
-	restFactor, restAfter = 4, 3
+	// Changes that go on and on lead to no look at everything once these have taken so
+	// long together, until for each of them as many times of how long it took has passed:
+	// in the long run they take a fifth of the time.
+	restAfter, restFactor = time.Second, 4
 	// How many looks at everything in a row are given up for a change that comes meanwhile
 	// and would wait for their end. What a careful program does is two steps, a new file
 	// and its rename, and the first may have led to the look.
@@ -131,13 +132,13 @@ type Loop struct {
 	said    map[string]bool           // kinds of complaints that were made once
 	greeted []events.Event            // how the node is, if nothing was known of it before
 
-	lookAt    time.Time // when everything is looked at next
-	lookedAt  time.Time // and when it was last
-	disturbed int       // looks at everything that were given up in a row
-	inRow     int       // looks at everything that followed each other without a rest
-	restUntil time.Time // for the node's sake, until when no change leads to that
-	confirmAt time.Time // zero: there is nothing to confirm
-	retryAt   time.Time // zero: there is no repair to try again
+	lookAt    time.Time     // when everything is looked at next
+	lookedAt  time.Time     // and when it was last
+	tired     time.Duration // of looks at everything, that is not rested from yet
+	disturbed int           // looks at everything that were given up in a row
+	restUntil time.Time     // for the node's sake, until when no change leads to that
+	confirmAt time.Time     // zero: there is nothing to confirm
+	retryAt   time.Time     // zero: there is no repair to try again
 }
 
 // New makes a Loop that goes on from a memory, as Node.Save was given it, or
@@ -248,8 +249,10 @@ func (l *Loop) noticed(ctx context.Context, c watch.Change) {
 			l.missing[name] = l.o.Now()
 		}
 	}
-	keys, known := l.last.ByInput(c.Files, components)
-	if !c.Lost && known && len(c.Files) > 0 && len(keys) > 0 && len(keys) < len(l.last.Checks) {
+	keys := l.last.ByInput(c.Files, components)
+	// Also where a file is of no known check, as when a directory is replaced by way of
+	// another name: what it is known to concern is known sooner so.
+	if !c.Lost && len(c.Files) > 0 && len(keys) > 0 && len(keys) < len(l.last.Checks) {
 		if seen, err := l.look(ctx, numbers(keys)); err == nil {
 			l.judge(ctx, seen, false)
 		}
@@ -323,7 +326,7 @@ func (l *Loop) returned(procs node.Processes, now time.Time) (names []string) {
 // back looks at the checks of components that run again, before everything is looked
 // at.
 func (l *Loop) back(ctx context.Context, names []string) {
-	keys, _ := l.last.ByInput(nil, names)
+	keys := l.last.ByInput(nil, names)
 	if len(keys) == 0 {
 		return
 	}
@@ -364,6 +367,7 @@ func (l *Loop) again(ctx context.Context) {
 // lookAtAll observes everything, unless a change comes meanwhile: done is false then,
 // and it has to be done after that.
 func (l *Loop) lookAtAll(ctx context.Context) (seen hardener.Observation, paths []string, done bool, err error) {
+	defer l.tire(l.o.Now())
 	if l.disturbed == disturbedMost {
 		l.disturbed = 0
 		seen, paths, err = l.node.Look(ctx, nil)
@@ -378,6 +382,14 @@ func (l *Loop) lookAtAll(ctx context.Context) (seen hardener.Observation, paths 
 	}
 	l.disturbed = 0
 	return seen, paths, true, err
+}
+
+// tire takes down a look at everything that has ended now, for the node's sake.
+func (l *Loop) tire(began time.Time) {
+	now := l.o.Now()
+	l.tired = max(0, l.tired-began.Sub(l.lookedAt)/restFactor) + now.Sub(began)
+	l.lookedAt = now
+	l.restUntil = now.Add(restFactor * max(0, l.tired-restAfter))
 }
 
 // all looks at everything, concludes, and follows what was looked at. Where a
@@ -400,14 +412,6 @@ func (l *Loop) all(ctx context.Context) error {
 		}
 		now, took := l.o.Now(), time.Duration(seen.Report.Run.DurationMS)*time.Millisecond
 		l.lookAt = now.Add(l.o.Interval)
-		rest := restFactor * took
-		if l.inRow++; now.Sub(l.lookedAt) >= rest {
-			l.inRow = 0
-		}
-		if l.inRow >= restAfter {
-			l.restUntil = now.Add(rest)
-		}
-		l.lookedAt = now
 		l.gauge.Looked(seen.Report, true, took, now)
 		l.remember(seen)
 		l.judge(ctx, seen, true)

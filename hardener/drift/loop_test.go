@@ -346,6 +346,42 @@ func TestDrift(t *testing.T) {
 			pass(400 * time.Millisecond)
 			n.wantTold(t, fileDrift)
 		},
+		"a file of no known check": func(t *testing.T) {
+			n := good()
+			w := start(t, n, nil, options(""))
+			defer w.end()
+			w.change("/etc/file", "/etc/file.new")
+			w.change("/etc/other")
+			if diff := cmp.Diff([]string{"1.1.1", "all", "all"}, n.looks); diff != "" {
+				t.Errorf("looked at (-want +got):\n%s", diff)
+			}
+		},
+		"changes that go on and on": func(t *testing.T) {
+			n := good()
+			w := start(t, n, nil, options(""))
+			defer w.end()
+			n.during = func() { time.Sleep(500 * time.Millisecond) }
+			for range 10 {
+				w.watcher.changes <- watch.Change{Files: map[string][]string{"/etc/file": {"/etc/file"}}, Since: time.Now()}
+			}
+			synctest.Wait()
+			all, some := 0, 0
+			for _, what := range n.looks {
+				if what == "all" {
+					all++
+				} else {
+					some++
+				}
+			}
+			if some != 10 || all != 3 {
+				t.Errorf("looked at everything %d times and at the check %d times, want 3 and 10", all, some)
+			}
+			n.looks = nil
+			pass(2 * time.Second) // it has been looked at for half a second too long
+			if diff := cmp.Diff([]string{"all"}, n.looks); diff != "" {
+				t.Errorf("looked at afterwards (-want +got):\n%s", diff)
+			}
+		},
 		"a component that restarts is not judged meanwhile": func(t *testing.T) {
 			n := good()
 			w := start(t, n, nil, options(""))
