@@ -575,6 +575,14 @@ func (l *Loop) judge(ctx context.Context, seen hardener.Observation, full bool) 
 	for name := range l.missing {
 		restless[name] = true
 	}
+	if !full { // its end may not be told yet; a look at everything takes it down itself
+		running := seen.Running()
+		for name := range l.ran {
+			if _, runs := running[name]; !runs {
+				restless[name] = true
+			}
+		}
+	}
 	// The look may have seen a newer change than the one that it was for, and what it
 	// saw is not to be blamed on that one.
 	maps.Copy(l.changed, l.watcher.Pending())

@@ -394,6 +394,27 @@ func TestDrift(t *testing.T) {
 			pass(time.Hour)
 			n.wantTold(t)
 		},
+		"a component whose end is seen before it is told": func(t *testing.T) {
+			n := good()
+			w := start(t, n, nil, options(""))
+			defer w.end()
+			n.pid, n.setting = 0, "true" // as its file has it
+			n.during = func() {
+				if n.origins > 0 {
+					t.Error("judged before it runs again")
+				}
+				n.pid, n.during = 8, nil
+			}
+			w.change("/etc/kubelet.yaml")
+			if len(n.looks) != 2 || n.looks[0] != "4.2.1" {
+				t.Errorf("looked at %q, want the kubelet's check first", n.looks)
+			}
+			if n.origins != 1 {
+				t.Errorf("drift found %d times, want once, when it runs", n.origins)
+			}
+			pass(400 * time.Millisecond)
+			n.wantTold(t, "DriftDetected /etc/kubelet.yaml: "+kubeletText+" | owner root")
+		},
 		"a component that comes back with other flags": func(t *testing.T) {
 			n := good()
 			w := start(t, n, nil, options(""))
