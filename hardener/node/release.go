@@ -25,6 +25,61 @@ var kubernetesOf = [newest - oldest + 1][2]int{
 	{25, 27}, {26, 29}, {27, 29}, {28, 30}, {29, 31}, {30, 32}, {31, 33}, {32, 34}, {33, 35}, {34, 36},
 }
 
+// ParseRelease reads one Kubespray release, such as 2.28 or v2.28.1, as a range.
+func ParseRelease(text string) (ReleaseRange, error) {
+	parts := strings.Split(strings.TrimPrefix(text, "v"), ".")
+	if len(parts) == 2 || len(parts) == 3 {
+		n, err := strconv.Atoi(parts[1])
+		_, patch := strconv.ParseUint(parts[len(parts)-1], 10, 16)
+		if err == nil && patch == nil && parts[0] == "2" && n >= oldest && n <= newest {
+			return ReleaseRange{release(n), release(n)}, nil
+		}
+	}
+	return ReleaseRange{}, fmt.Errorf("%q is no release of Kubespray from %s to %s", text, release(oldest), release(newest))
+}
+
+// Ends are the first and the last release of a range by their second number. An
+// open end is that of what is known.
+func (r ReleaseRange) Ends() (first, last int) {
+	number := func(text string, open int) int {
+		_, n, _ := strings.Cut(text, ".")
+		if i, err := strconv.Atoi(n); err == nil {
+			return i
+		}
+		return open
+	}
+	return number(r.Min, oldest), number(r.Max, newest)
+}
+
+// And is what two ranges share; ok is false when that is nothing.
+func (r ReleaseRange) And(other ReleaseRange) (shared ReleaseRange, ok bool) {
+	a, b := r.Ends()
+	c, d := other.Ends()
+	first, last := max(a, c), min(b, d)
+	if first > oldest {
+		shared.Min = release(first)
+	}
+	if last < newest {
+		shared.Max = release(last)
+	}
+	return shared, first <= last
+}
+
+// String is the range in words.
+func (r ReleaseRange) String() string {
+	switch {
+	case r.Min == "" && r.Max == "":
+		return "any release"
+	case r.Min == r.Max:
+		return r.Min
+	case r.Min == "":
+		return "up to " + r.Max
+	case r.Max == "":
+		return r.Min + " or later"
+	}
+	return r.Min + " to " + r.Max
+}
+
 // bound is an observation that fits the releases from min to max.
 type bound struct {
 	min, max int

@@ -9,6 +9,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/check"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
 )
 
 // Text writes the report for a person to read: kube-bench's own text under
@@ -101,8 +102,8 @@ func kubernetes(r Report) string {
 		parts = append(parts, "no Kubernetes installation recognised")
 	default:
 		by := "installed by " + d.Name
-		if rel := r.Layout.Kubespray; rel != nil && d.Name == "kubespray" {
-			by += " " + span(rel.Min, rel.Max)
+		if rel := r.Layout.Kubespray; rel != nil && *rel != (node.ReleaseRange{}) && d.Name == "kubespray" {
+			by += " " + rel.String()
 		}
 		if d.Confidence != "" && d.Confidence != "certain" {
 			by += " (" + d.Confidence + ")"
@@ -110,18 +111,6 @@ func kubernetes(r Report) string {
 		parts = append(parts, by)
 	}
 	return strings.Join(parts, ", ")
-}
-
-func span(lo, hi string) string {
-	switch {
-	case lo == hi:
-		return lo
-	case lo == "":
-		return "up to " + hi
-	case hi == "":
-		return lo + " or later"
-	}
-	return lo + " to " + hi
 }
 
 func layout(r Report) string {
