@@ -219,11 +219,28 @@ func findings(sections []section, only []string) []fix.Finding {
 			if len(only) > 0 && !slices.Contains(only, fix.Key(o.target, o.check.ID)) {
 				continue
 			}
-			all = append(all, fix.Finding{
-				Target: o.target, Check: o.truth, Stats: slices.Clone(o.stats),
-				Result: check.Result{State: o.verdict.State, Reason: o.verdict.Reason},
-			})
+			all = append(all, o.finding())
 		}
 	}
 	return all
+}
+
+// passing are the outcomes that pass by what the node has.
+func passing(sections []section) []fix.Finding {
+	var all []fix.Finding
+	for _, s := range sections {
+		for _, o := range s.outcomes {
+			if o.verdict.State == check.Pass {
+				all = append(all, o.finding())
+			}
+		}
+	}
+	return all
+}
+
+func (o outcome) finding() fix.Finding {
+	return fix.Finding{
+		Target: o.target, Check: o.truth, Stats: slices.Clone(o.stats),
+		Result: check.Result{State: o.verdict.State, Reason: o.verdict.Reason},
+	}
 }

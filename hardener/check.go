@@ -42,7 +42,7 @@ func Check(ctx context.Context, o Options) (report.Report, error) {
 
 func (in *inspection) plan(sections []section, f FixOptions) (fix.Plan, error) {
 	input := fix.Input{
-		FS: in.FS, Facts: in.facts, Users: in.users, Findings: findings(sections, f.Only), MaxRisk: f.MaxRisk, Phase: f.Phase, EncryptionKey: f.EncryptionKey, Gated: f.Gate != nil || f.DryRun,
+		FS: in.FS, Facts: in.facts, Users: in.users, Findings: findings(sections, f.Only), Passing: passing(sections), Made: in.Made, MaxRisk: f.MaxRisk, Phase: f.Phase, EncryptionKey: f.EncryptionKey, Gated: f.Gate != nil || f.DryRun,
 		FreeBytes: in.FreeBytes, Pending: f.Pending,
 	}
 	if f.UnknownFlags != nil {
@@ -106,7 +106,7 @@ func (in *inspection) reported(o outcome, decisions map[string]fix.Decision) rep
 		}
 		out.Result = o.raw
 	}
-	if decision, ok := decisions[fix.Key(o.target, o.check.ID)]; ok && o.verdict.State != check.Pass {
+	if decision, ok := decisions[fix.Key(o.target, o.check.ID)]; ok && (o.verdict.State != check.Pass) == (decision.State != fix.InForce) {
 		out.Fix = &decision
 	}
 	return out

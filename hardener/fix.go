@@ -124,6 +124,11 @@ func carryOut(ctx context.Context, in *inspection, sections []section, plan fix.
 	}
 	a.settle(rest.Decisions)
 	a.settle(plan.Decisions)
+	for key, d := range rest.Decisions {
+		if _, now := plan.Decisions[key]; now && d.State == fix.InForce {
+			delete(rest.Decisions, key) // made just now, which says more
+		}
+	}
 	after := a.in.report(a.sections, rest.Decisions)
 	after.Run = a.in.runInfo("fix", started)
 	after.Run.MaxRisk, after.Run.Phase = f.MaxRisk, f.Phase

@@ -13,10 +13,12 @@ import (
 	sigsyaml "sigs.k8s.io/yaml"
 )
 
-// admissionConfigFile is where Kubespray puts the AdmissionConfiguration on the
-// host. Its mount shows the directory at /etc/kubernetes inside the container;
-// ours at the same path.
-const admissionConfigFile = "/etc/kubernetes/admission-controls/admission-controls.yaml"
+// admissionConfigFile is the AdmissionConfiguration, on the host and in the
+// container. It is not where Kubespray puts its own, /etc/kubernetes/admission-controls,
+// which it shows at /etc/kubernetes inside: there every run with the variables below
+// would replace ours by one that names files which our mount does not show, and the
+// API server would not come back from its next restart.
+const admissionConfigFile = "/etc/kubernetes/admission/admission-controls.yaml"
 
 // The limits of Events: far above what a cluster of hundreds of nodes does (a
 // kubelet may send 50 a second), to stop a flood and nothing else.
@@ -125,6 +127,87 @@ func mergeAdmission(data []byte, version string) ([]byte, error) {
 	}
 	out := doc.bytes()
 	return out, verifyAdmission(data, out)
+}
+
+// rateLimits is the configuration of EventRateLimit
+// (plugin/pkg/admission/eventratelimit/apis/eventratelimit/v1alpha1).
+type rateLimits struct {
+	Limits []struct {
+		Type      string `json:"type"`
+		QPS       int    `json:"qps"`
+		Burst     int    `json:"burst"`
+		CacheSize int    `json:"cacheSize"`
+	} `json:"limits"`
+}
+
+// eventLimits are the limits in use, as kube_apiserver_admission_event_rate_limits
+// takes them; those of the fix where none are.
+func eventLimits(c *attempt) map[string]string {
+	var list []struct {
+		Configuration rateLimits `json:"configuration"`
+	}
+	if err := sigsyaml.Unmarshal([]byte(strings.Join(eventRateLimitItem(), "\n")), &list); err != nil {
+		return map[string]string{limitsWord: ""} // never: it is a constant
+	}
+	limits := list[0].Configuration
+	if c != nil {
+		if used, ok := limitsInUse(c); ok {
+			limits = used
+		}
+	}
+	var all []string
+	for i, l := range limits.Limits {
+		text := fmt.Sprintf("limit_%d: {type: %s, qps: %d, burst: %d", i+1, l.Type, l.QPS, l.Burst)
+		if l.CacheSize > 0 {
+			text += fmt.Sprintf(", cache_size: %d", l.CacheSize)
+		}
+		all = append(all, text+"}")
+	}
+	return map[string]string{limitsWord: "{" + strings.Join(all, ", ") + "}"}
+}
+
+// limitsInUse reads the limits from the configuration of admission or, as Kubespray
+// has them, from the file that it names.
+func limitsInUse(c *attempt) (limits rateLimits, ok bool) {
+	pod, ok := c.place.(*podPlace)
+	if !ok {
+		return limits, false
+	}
+	read := func(inside string) []byte {
+		host, _, ok := pod.hostPath(inside)
+		if !ok {
+			return nil
+		}
+		data, err := c.tx.read(host)
+		if err != nil {
+			return nil
+		}
+		return data
+	}
+	inside, _ := pod.flag("admission-control-config-file")
+	var config struct {
+		Plugins []struct {
+			Name          string     `json:"name"`
+			Path          string     `json:"path"`
+			Configuration rateLimits `json:"configuration"`
+		} `json:"plugins"`
+	}
+	if err := sigsyaml.Unmarshal(read(inside), &config); err != nil {
+		return limits, false
+	}
+	for _, p := range config.Plugins {
+		if p.Name != "EventRateLimit" {
+			continue
+		}
+		limits = p.Configuration
+		if p.Path != "" {
+			if err := sigsyaml.Unmarshal(read(p.Path), &limits); err != nil {
+				return limits, false
+			}
+		}
+		return limits, len(limits.Limits) > 0
+	}
+	return limits, false
 }
 
 // verifyAdmission checks that a plugin was added and nothing else changed.

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -20,7 +21,7 @@ const (
 const pluginVariable = "kube_apiserver_enable_admission_plugins"
 
 func pluginVariables(names string) []Variable {
-	return []Variable{{Name: pluginVariable, Value: "[" + names + "]", Since: "2.12",
+	return []Variable{{Name: pluginVariable, Value: "[" + names + "]", Since: "2.12", Adds: true,
 		Note: "replaces kubeadm's list, so it must name NodeRestriction and every other plugin in use"}}
 }
 
@@ -36,6 +37,7 @@ func apiserverNever() []rule {
 	manual := func(name, reason, breaks string, v ...Variable) rule {
 		return rule{component: node.APIServer, name: name, state: Manual, reason: reason, breaks: breaks, variables: v}
 	}
+	with := func(value string, r rule) rule { r.value = value; return r }
 	return []rule{
 		never("kubelet-certificate-authority",
 			"not on one node: comes last of several steps on all nodes (hardener rollout fix --max-risk cluster): approver, serving certificates for every kubelet, then the flag",
@@ -57,14 +59,14 @@ func apiserverNever() []rule {
 		manual("kubelet-client-certificate", reportedOnly, "logs and exec are refused when the certificate has no right to the kubelet API"),
 		manual("kubelet-client-key", reportedOnly, "logs and exec are refused when the certificate has no right to the kubelet API"),
 		manual("basic-auth-file", "remove it once nobody logs in with it", "every client that logs in with a password",
-			Variable{Name: "kube_basic_auth", Value: "false", Since: "2.12", Note: "gone in 2.15"}),
+			Variable{Name: "kube_basic_auth", Value: "false", Since: "2.12", Gone: "2.15"}),
 		manual("token-auth-file", "remove it once nobody uses its tokens", "every client with a static token, such as CI and monitoring",
 			Variable{Name: "kube_token_auth", Value: "false", Since: "2.12"}),
-		manual("secure-port", "a port is not changed on a running cluster", "probes, kubeconfigs, load balancers and the kubernetes Service use the port",
-			Variable{Name: "kube_apiserver_port", Value: "6443", Since: "2.12"}),
-		manual("request-timeout", "the default of one minute is safe; change it only for a known need",
+		with("6443", manual("secure-port", "a port is not changed on a running cluster", "probes, kubeconfigs, load balancers and the kubernetes Service use the port",
+			Variable{Name: "kube_apiserver_port", Value: valueWord, Since: "2.12"})),
+		with("1m0s", manual("request-timeout", "the default of one minute is safe; change it only for a known need",
 			"long requests tie up handlers, short ones break big lists; the value needs a unit, or the server does not start",
-			Variable{Name: "kube_apiserver_request_timeout", Value: "1m0s", Since: "2.12"}),
+			Variable{Name: "kube_apiserver_request_timeout", Value: valueWord, Since: "2.12"})),
 	}
 }
 
@@ -78,26 +80,26 @@ func apiserverFlags() []rule {
 				"by a discovery file as well. The naive --anonymous-auth=false crash-loops the API server after four minutes",
 			variables: []Variable{
 				{Name: "kube_apiserver_use_authentication_config_file", Value: "true", Since: "2.31"},
-				{Name: "kube_apiserver_authentication_config_anonymous", Value: "{enabled: true, conditions: [{path: /livez}, {path: /readyz}, {path: /healthz}, {path: " + discoveryPath + "}]}", Since: "2.31"},
-				{Name: "remove_anonymous_access", Value: "true", Since: "2.25", Note: "if cluster-info is to be closed too: removes its anonymous binding and has new nodes join by a discovery file; kubeadm_use_file_discovery follows it. The path stays among the conditions: kubeadm asks for it all the same and goes on at 403, not at 401"}},
+				{Name: "kube_apiserver_authentication_config_anonymous", Value: "{enabled: true, conditions: [{path: /livez}, {path: /readyz}, {path: /healthz}, {path: " + discoveryPath + "}]}", Since: "2.31"}},
 			words: words{
-				guard: "Kubernetes 1.32 or later; no --oidc-* flag, no AuthenticationConfiguration in use, no feature gate off that it needs; every probe asks for one of the three paths; the API server runs as root",
-				proof: "without credentials /livez, /readyz and /healthz answer 200, kube-public/cluster-info what RBAC says of it, never 401, and /api answers 401; the pod is started and ready for five minutes, because the startup probe hides a failure for four",
+				variables: []Variable{{Name: "remove_anonymous_access", Value: "true", Since: "2.25", Note: "if cluster-info is to be closed too: removes its anonymous binding and has new nodes join by a discovery file; kubeadm_use_file_discovery follows it. The path stays among the conditions: kubeadm asks for it all the same and goes on at 403, not at 401"}},
+				guard:     "Kubernetes 1.32 or later; no --oidc-* flag, no AuthenticationConfiguration in use, no feature gate off that it needs; every probe asks for one of the three paths; the API server runs as root",
+				proof:     "without credentials /livez, /readyz and /healthz answer 200, kube-public/cluster-info what RBAC says of it, never 401, and /api answers 401; the pod is started and ready for five minutes, because the startup probe hides a failure for four",
 			}},
 		{component: node.APIServer, name: "profiling", value: "false", breaks: breaksProfiling,
 			variables: []Variable{{Name: "kube_profiling", Value: "false", Since: "2.12"}}, words: words{proof: "/debug/pprof/ answers 404 to an administrator"}},
 		{component: node.APIServer, name: "kubelet-https", remove: true,
 			reason: "the flag is removed, never set: its default is true, and from 1.22 the server does not start with it", breaks: "nothing: kubelets are asked over TLS either way"},
 		{component: node.APIServer, name: "insecure-bind-address", remove: true, breaks: "clients of the unauthenticated port",
-			variables: []Variable{{Name: "kube_apiserver_insecure_port", Value: "0", Since: "2.12", Note: "gone in 2.20"}}, words: words{proof: "port 8080 is closed"}},
+			variables: []Variable{{Name: "kube_apiserver_insecure_port", Value: "0", Since: "2.12", Gone: "2.20"}}, words: words{proof: "port 8080 is closed"}},
 		{component: node.APIServer, name: "insecure-port", value: "0", breaks: "clients of the unauthenticated port 8080",
 			reason:    "below 1.20 the port is open unless set to 0, so the flag stays; from 1.20 it is closed without, and from 1.24 the flag is gone",
-			variables: []Variable{{Name: "kube_apiserver_insecure_port", Value: "0", Since: "2.12", Note: "gone in 2.20"}}, words: words{guard: "Kubernetes below 1.24", proof: "port 8080 is closed"}},
+			variables: []Variable{{Name: "kube_apiserver_insecure_port", Value: "0", Since: "2.12", Gone: "2.20"}}, words: words{guard: "Kubernetes below 1.24", proof: "port 8080 is closed"}},
 		{component: node.APIServer, name: "service-account-lookup", remove: true, reason: "the default is true: only an explicit false goes", breaks: "tokens of service accounts that were deleted: they end at once",
 			variables: []Variable{{Name: "kube_apiserver_service_account_lookup", Value: "true", Since: "2.19"}}},
 		{component: node.APIServer, name: "service-account-extend-token-expiration", value: "false", risk: RiskWorkload,
 			breaks:    "clients that read their token once: 401 after up to an hour",
-			variables: []Variable{{Name: "kube_kubeadm_apiserver_extra_args", Value: `{service-account-extend-token-expiration: "false"}`, Since: "2.12"}},
+			variables: []Variable{extraArg(node.APIServer, "service-account-extend-token-expiration", "false", "")},
 			words: words{
 				guard: "for three days the metric serviceaccount_stale_tokens_total and the audit annotation authentication.k8s.io/stale-token have not grown",
 				proof: "failed authentications do not grow for two hours: a token lives for one",
@@ -111,8 +113,9 @@ func apiserverFlags() []rule {
 			variables: []Variable{{Name: "authorization_modes", Value: "[Node, RBAC]", Since: "2.12"}},
 			words:     words{judged: "an AuthorizationConfiguration counts as well as the flag"}},
 		{component: node.APIServer, name: "authorization-mode", guard: authorizationMode,
+			value:     "Node,RBAC",
 			breaks:    "what relied on the mode that was in force",
-			variables: []Variable{{Name: "authorization_modes", Value: "[Node, RBAC]", Since: "2.12"}},
+			variables: []Variable{{Name: "authorization_modes", Value: listWord, Since: "2.12"}},
 			words: words{
 				guard: "modes are added and never taken away; no AlwaysAllow is in force; no --authorization-config, beside which the flag is an error at start",
 				proof: "nodes, controllers and a sample of service accounts may do what they could before",
@@ -172,7 +175,7 @@ func apiserverPlugins() []rule {
 	}
 	stayOn := func(element string) rule {
 		return rule{component: node.APIServer, name: disable, element: element, reason: "on by default: it only leaves the list of what is off", breaks: "what was done because the plugin is off",
-			variables: []Variable{{Name: "kube_apiserver_disable_admission_plugins", Value: "[]", Since: "2.12"}}}
+			variables: []Variable{{Name: "kube_apiserver_disable_admission_plugins", Value: listWord, Since: "2.12"}}}
 	}
 	return []rule{
 		plugin("NodeRestriction", rule{also: mergePlugins, guard: namedByCertificate,
@@ -188,9 +191,11 @@ func apiserverPlugins() []rule {
 			},
 			variables: append(pluginVariables("NodeRestriction, EventRateLimit"),
 				Variable{Name: "kube_apiserver_admission_control_config_file", Value: "true", Since: "2.19"},
-				Variable{Name: "kube_apiserver_admission_plugins_needs_configuration", Value: "[EventRateLimit]", Since: "2.19"},
-				Variable{Name: "kube_apiserver_admission_event_rate_limits",
-					Value: fmt.Sprintf("{limit_1: {type: Server, qps: %d, burst: %d}, limit_2: {type: User, qps: %d, burst: %d, cache_size: %d}}", serverQPS, serverBurst, userQPS, userBurst, userCache), Since: "2.19"})}),
+				Variable{Name: "kube_apiserver_admission_event_rate_limits", Value: limitsWord, Since: "2.19"},
+				extraArg(node.APIServer, "admission-control-config-file", admissionConfigFile, "2.19"),
+				Variable{Name: "apiserver_extra_volumes", Since: "2.12", Gone: "2.19", Adds: true,
+					Value: "[{name: admission-control-configs, hostPath: " + path.Dir(admissionConfigFile) + ", mountPath: " + path.Dir(admissionConfigFile) + ", readOnly: true}]"}),
+			wordsOf: eventLimits}),
 		plugin("AlwaysAdmit", rule{breaks: "nothing: the plugin admits what others decide", reason: "taken out of the list; a list that is then empty goes as well", variables: pluginVariables("NodeRestriction")}),
 		plugin("AlwaysPullImages", rule{also: mergePlugins, risk: RiskWorkload,
 			breaks:  "pods whose image cannot be pulled from every node at their next start: preloaded images, closed networks, a registry that is down",

@@ -29,21 +29,23 @@ var auditPolicy []byte
 
 func auditRules() []rule {
 	const breaks = "disk: up to (maxbackup+1) times maxsize megabytes on each control plane; less room than twice that can fill the node"
-	variable := func(name, value, note string) []Variable {
-		return []Variable{
+	variable := func(name, note string, more ...Variable) []Variable {
+		return append([]Variable{
 			{Name: "kubernetes_audit", Value: "true", Since: "2.12"},
-			{Name: name, Value: value, Since: "2.12", Note: note},
-		}
+			{Name: name, Value: valueWord, Since: "2.12", Note: note},
+		}, more...)
 	}
+	// Kubespray writes a policy of its own in the place of whatever lies there.
+	policy := Variable{Name: "audit_policy_custom_rules", Value: rulesWord, Since: "2.12", Note: "the rules of the policy in use; Kubespray writes others in their place"}
 	return []rule{
 		{component: node.APIServer, name: "audit-log-path", value: auditLogFile, also: auditing, touches: touchAudit, breaks: breaks,
 			reason:    "with a policy, without which nothing is logged, and with rotation",
-			variables: variable("audit_log_path", auditLogFile, "in the container; audit_log_hostpath is the host's directory"), words: auditWords},
+			variables: variable("audit_log_path", "in the container; audit_log_hostpath is the host's directory", policy), wordsOf: policyRules, words: auditWords},
 		{component: node.APIServer, name: "audit-policy-file", value: auditPolicyFile, also: auditing, touches: touchAudit, breaks: breaks,
-			variables: variable("audit_policy_file", auditPolicyFile, "audit_policy_custom_rules replaces Kubespray's own policy"), words: auditWords},
-		{component: node.APIServer, name: "audit-log-maxage", value: auditMaxAge, breaks: "logs older than that are removed", variables: variable("audit_log_maxage", auditMaxAge, "days")},
-		{component: node.APIServer, name: "audit-log-maxbackup", value: auditMaxBackup, also: auditRoom, touches: touchAudit, breaks: breaks, variables: variable("audit_log_maxbackups", auditMaxBackup, "the default was 1 before 2.22"), words: auditWords},
-		{component: node.APIServer, name: "audit-log-maxsize", value: auditMaxSize, also: auditRoom, touches: touchAudit, breaks: breaks, variables: variable("audit_log_maxsize", auditMaxSize, "megabytes"), words: auditWords},
+			variables: variable("audit_policy_file", "", policy), wordsOf: policyRules, words: auditWords},
+		{component: node.APIServer, name: "audit-log-maxage", value: auditMaxAge, breaks: "logs older than that are removed", variables: variable("audit_log_maxage", "days")},
+		{component: node.APIServer, name: "audit-log-maxbackup", value: auditMaxBackup, also: auditRoom, touches: touchAudit, breaks: breaks, variables: variable("audit_log_maxbackups", "the default was 1 before 2.22"), words: auditWords},
+		{component: node.APIServer, name: "audit-log-maxsize", value: auditMaxSize, also: auditRoom, touches: touchAudit, breaks: breaks, variables: variable("audit_log_maxsize", "megabytes"), words: auditWords},
 	}
 }
 
@@ -206,6 +208,41 @@ func auditLogMount(c *attempt, pod *podPlace, dir string) error {
 		return err
 	}
 	return c.tx.mkdir(host, node.APIServer, 0o700)
+}
+
+// policyRules are the rules of the policy in use, as audit_policy_custom_rules
+// takes them: what the policy says of all its rules goes into each. A policy that
+// cannot be read gives none.
+func policyRules(c *attempt) map[string]string {
+	if c == nil {
+		return map[string]string{rulesWord: "the rules, as YAML in a text"}
+	}
+	data := auditPolicy
+	if pod, ok := c.place.(*podPlace); ok {
+		inside, _ := pod.flag("audit-policy-file")
+		if host, _, ok := pod.hostPath(inside); ok {
+			if file, err := c.tx.read(host); err == nil && checkAuditPolicy(file) == nil {
+				data = file
+			}
+		}
+	}
+	var p struct {
+		Stages []string         `json:"omitStages"`
+		Rules  []map[string]any `json:"rules"`
+	}
+	if err := yaml.Unmarshal(data, &p); err != nil {
+		return map[string]string{rulesWord: ""}
+	}
+	for _, r := range p.Rules {
+		if _, own := r["omitStages"]; !own && len(p.Stages) > 0 {
+			r["omitStages"] = p.Stages
+		}
+	}
+	rules, err := yaml.Marshal(p.Rules)
+	if err != nil {
+		return map[string]string{rulesWord: ""}
+	}
+	return map[string]string{rulesWord: "|\n  " + strings.ReplaceAll(strings.TrimSuffix(string(rules), "\n"), "\n", "\n  ") + "\n"}
 }
 
 // checkAuditPolicy requires a policy that the API server would start with

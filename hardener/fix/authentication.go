@@ -105,7 +105,10 @@ func checkAuthentication(data []byte) error {
 // anonymousLimited reports that anonymous requests reach the health endpoints and
 // the start of a join only.
 func anonymousLimited(c *attempt) bool {
-	pod, ok := c.place.(*podPlace)
+	pod, ok := c.place.(interface {
+		flag(name string) (string, bool)
+		hostPath(inside string) (host string, readOnly, ok bool)
+	})
 	if !ok {
 		return false
 	}

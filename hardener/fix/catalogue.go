@@ -128,7 +128,7 @@ func answerOf(s State, r rule) Answer {
 func (r rule) disposition(component string) Disposition {
 	d := Disposition{
 		Setting: r.what, Component: component, Answer: answerOf(r.state, r), Risk: r.riskOf(),
-		Reason: strings.Join(unique([]string{r.words.judged, r.reason}), "; "), Note: r.words.more, Breaks: r.breaks, Variables: slices.Concat(r.variables, r.words.variables),
+		Reason: strings.Join(unique([]string{r.words.judged, r.reason}), "; "), Note: r.words.more, Breaks: r.breaks, Variables: slices.Concat(r.filled(nil), r.words.variables),
 	}
 	if d.Setting == "" {
 		d.Setting = "--" + r.name

@@ -13,6 +13,9 @@ import (
 
 const loopback = "127.0.0.1"
 
+// allGates is the variable of the feature gates of all components.
+const allGates = "kube_feature_gates"
+
 func is(want string) func(string, bool) bool {
 	return func(value string, set bool) bool { return set && value == want }
 }
@@ -38,16 +41,17 @@ func controllerRules() []rule {
 			variables: []Variable{{Name: "kube_profiling", Value: "false", Since: "2.12"}}, words: words{proof: "/debug/pprof/ on port 10257 answers 404 to an administrator"}},
 		{component: node.Scheduler, name: "profiling", value: "false", also: schedulerProfiling, breaks: breaksProfiling,
 			variables: []Variable{
-				{Name: "kube_profiling", Value: "false", Since: "2.22", Note: "the flag only; earlier: kube_kubeadm_scheduler_extra_args"},
-				{Name: "kube_scheduler_config_extra_opts", Value: "{enableProfiling: false}", Since: "2.16", Note: "what counts when --config is used"}},
+				{Name: "kube_profiling", Value: "false", Since: "2.22", Note: "the flag only"},
+				extraArg(node.Scheduler, "profiling", "false", "2.22"),
+				{Name: "kube_scheduler_config_extra_opts", Value: "{enableProfiling: false}", Since: "2.16", Adds: true, Note: "what counts when --config is used"}},
 			words: words{
 				guard: "set in the file of --config as well, which alone counts; an annotation with the file's checksum has the kubelet make the pod anew, which mounts the file by itself",
 				proof: "/debug/pprof/ on port 10259 answers 404 to an administrator",
 			}},
-		{component: node.ControllerManager, name: "terminated-pod-gc-threshold", state: Manual, risk: RiskWorkload,
+		{component: node.ControllerManager, name: "terminated-pod-gc-threshold", value: "12500", state: Manual, risk: RiskWorkload,
 			reason:    "12500 is in force unless something else is set, and how many finished pods to keep is for a person to say; below 1000, ask who reads them",
 			breaks:    "logs of finished Jobs and of evicted pods are gone with the pods, and do not come back",
-			variables: []Variable{{Name: "kube_controller_terminated_pod_gc_threshold", Value: "12500", Since: "2.12"}}},
+			variables: []Variable{{Name: "kube_controller_terminated_pod_gc_threshold", Value: valueWord, Since: "2.12"}}},
 		{component: node.ControllerManager, name: "use-service-account-credentials", value: "true",
 			breaks: "controllers whose role system:controller:* was edited or deleted",
 			words: words{
@@ -59,9 +63,11 @@ func controllerRules() []rule {
 		{component: node.ControllerManager, name: "root-ca-file", state: Never, risk: RiskCluster, reason: reportedOnly,
 			breaks: "clients in the cluster get another authority and fail"},
 		{component: node.ControllerManager, name: "feature-gates", reason: "only the explicit false goes: the default is true",
-			breaks:    "nothing: kubelets ask for serving certificates only when told to",
-			words:     words{guard: "the other gates of the list stay, and each is one that the release knows"},
-			variables: []Variable{{Name: "kube_controller_feature_gates", Value: `["RotateKubeletServerCertificate=true"]`, Since: "2.19"}}},
+			breaks: "nothing: kubelets ask for serving certificates only when told to",
+			words:  words{guard: "the other gates of the list stay, and each is one that the release knows"},
+			variables: []Variable{
+				{Name: "kube_controller_feature_gates", Value: `["RotateKubeletServerCertificate=true"]`, Since: "2.19", Adds: true, Over: allGates},
+				{Name: allGates, Value: `["RotateKubeletServerCertificate=true"]`, Since: "2.12", Gone: "2.19", Adds: true}}},
 		cipherSuites(node.ControllerManager, "clients of its metrics without ECDHE and AES-GCM"), minVersion(node.ControllerManager),
 		cipherSuites(node.Scheduler, "clients of its metrics without ECDHE and AES-GCM"), minVersion(node.Scheduler),
 	}

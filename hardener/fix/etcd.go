@@ -181,11 +181,11 @@ func etcdRules() []rule {
 			words:     words{guard: "every member's peer certificate is verified against the peers' authority with the usage of a client"}},
 		{component: node.Etcd, name: "auto-tls", value: "false", guard: needsEtcd("cert-file", "key-file"),
 			breaks:    "clients that trust the self-signed certificate",
-			variables: []Variable{{Name: "etcd_extra_vars", Value: "{}", Since: "2.12", Note: "keep ETCD_AUTO_TLS out of it"}},
+			variables: []Variable{{Name: "etcd_extra_vars", Value: "{}", Since: "2.12", Adds: true, Without: []string{"etcd_extra_vars.ETCD_AUTO_TLS"}, Note: "keep ETCD_AUTO_TLS out of it"}},
 			words:     words{guard: "etcd has a certificate and a key of its own"}},
 		{component: node.Etcd, name: "peer-auto-tls", value: "false", risk: RiskCluster, guard: needsEtcd("peer-cert-file", "peer-key-file"),
 			breaks:    "peers that trust the self-signed certificate, until every member has real ones",
-			variables: []Variable{{Name: "etcd_extra_vars", Value: "{}", Since: "2.12", Note: "keep ETCD_PEER_AUTO_TLS out of it"}},
+			variables: []Variable{{Name: "etcd_extra_vars", Value: "{}", Since: "2.12", Adds: true, Without: []string{"etcd_extra_vars.ETCD_PEER_AUTO_TLS"}, Note: "keep ETCD_PEER_AUTO_TLS out of it"}},
 			words:     words{guard: "every member has a peer certificate and a key"}},
 	}
 }

@@ -99,7 +99,8 @@ func (p *planner) decideFiles(f Finding, settings []profile.Setting) Decision {
 		summary = fmt.Sprintf("%s of %s", want, paths[0])
 	}
 	d := none(Planned, strings.Join(unique(slices.Concat([]string{summary}, left, notes, durability(paths, want))), "; "))
-	d.Paths, d.Diff, d.Variables = paths, p.diffBetween(with, tx, paths), fileVariables(paths, want)
+	d.Paths, d.Diff = paths, p.diffBetween(with, tx, paths)
+	p.keepFiles(&d, want)
 	d.Breaks = fileBreaks(want)
 	return p.keep(f, d, tx, false)
 }

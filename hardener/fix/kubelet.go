@@ -22,7 +22,7 @@ func kubeletRules() []rule {
 	with := func(r rule, change func(*rule)) rule { change(&r); return r }
 	return []rule{
 		with(set("anonymous-auth", "false", "scrapers of port 10250 that have no credentials"), func(r *rule) {
-			r.also = webhookAuthentication
+			r.also, r.always = webhookAuthentication, "Kubespray writes it in every release"
 			r.words = words{guard: "webhook authentication is on first", proof: "logs, exec and kubectl top work"}
 		}),
 		with(set("authorization-mode", "Webhook", "what the API server's kubelet client may do is asked for: without rights, logs and exec are refused",
@@ -39,9 +39,9 @@ func kubeletRules() []rule {
 				r.touches, r.words.proof = connected(10255, "the kubelet's read-only port"), "port 10255 is closed"
 			}),
 		set("streaming-connection-idle-timeout", "4h0m0s", "nothing: four hours is the default; shorter values cut idle exec and port-forward sessions",
-			Variable{Name: "kubelet_streaming_connection_idle_timeout", Value: `"4h0m0s"`, Since: "2.19"}),
+			Variable{Name: "kubelet_streaming_connection_idle_timeout", Value: `"$value"`, Since: "2.19"}, kubeletField("streamingConnectionIdleTimeout", `"$value"`, "2.19")),
 		with(set("protect-kernel-defaults", "true", "a node whose kernel settings are not made permanent does not come back after a reboot",
-			Variable{Name: "kubelet_protect_kernel_defaults", Value: "true", Since: "2.14", Note: "writes the sysctls as well"}),
+			Variable{Name: "kubelet_protect_kernel_defaults", Value: "true", Since: "2.14", Note: "writes the sysctls as well"}, kubeletField("protectKernelDefaults", "true", "2.14")),
 			func(r *rule) {
 				r.guard, r.also = kernelOverridden, persistKernel
 				r.words = words{
@@ -50,13 +50,13 @@ func kubeletRules() []rule {
 					undo:  "the kernel settings stay: they are what the kubelet sets itself otherwise",
 				}
 			}),
-		set("make-iptables-util-chains", "true", "networks that document false", Variable{Name: "kubelet_make_iptables_util_chains", Value: "true", Since: "2.19"}),
+		set("make-iptables-util-chains", "true", "networks that document false", Variable{Name: "kubelet_make_iptables_util_chains", Value: "true", Since: "2.19"}, kubeletField("makeIPTablesUtilChains", "true", "2.19")),
 		{component: node.Kubelet, name: "hostname-override", state: Never, risk: RiskCluster,
 			reason: "Kubespray always sets it to the inventory's name, which is the Node's",
 			breaks: "the kubelet asks for a Node of another name than its certificate: NotReady, and its pods are evicted"},
 		{component: node.Kubelet, name: "event-qps", value: "50", meets: eventRate,
 			reason: "the kubelet's own default; 0 is not unlimited but 5 events a second, so a profile that wants 0 is not followed and a positive rate is never lowered",
-			breaks: restartKubelet, variables: []Variable{{Name: "kubelet_event_record_qps", Value: "50", Since: "2.15"}}},
+			breaks: restartKubelet, variables: []Variable{{Name: "kubelet_event_record_qps", Value: valueWord, Since: "2.15"}, kubeletField("eventRecordQPS", valueWord, "2.15")}},
 		servingCertificate("tls-cert-file"), servingCertificate("tls-private-key-file"),
 		with(set("rotate-certificates", "true", "nothing", Variable{Name: "kubelet_rotate_certificates", Value: "true", Since: "2.12"}),
 			func(r *rule) {
@@ -64,11 +64,12 @@ func kubeletRules() []rule {
 				r.words.guard = "kubelet.conf names its certificate's file and does not hold it"
 			}),
 		set("RotateKubeletServerCertificate", "true", "nothing: the gate is on by default",
-			Variable{Name: "kubelet_feature_gates", Value: `["RotateKubeletServerCertificate=true"]`, Since: "2.20", Note: "replaces kube_feature_gates"}),
+			Variable{Name: "kubelet_feature_gates", Value: `["RotateKubeletServerCertificate=true"]`, Since: "2.20", Adds: true, Over: allGates},
+			Variable{Name: allGates, Value: `["RotateKubeletServerCertificate=true"]`, Since: "2.12", Gone: "2.20", Adds: true}),
 		cipherSuites(node.Kubelet, joinReason("clients of the kubelet without ECDHE and AES-GCM", restartKubelet)),
 		minVersion(node.Kubelet),
 		with(set("pod-max-pids", strconv.Itoa(minPodPids), "pods that need more processes, at their next start: thread creation fails",
-			Variable{Name: "kubelet_pod_pids_limit", Value: strconv.Itoa(minPodPids), Since: "2.20"}),
+			Variable{Name: "kubelet_pod_pids_limit", Value: valueWord, Since: "2.20"}, kubeletField("podPidsLimit", valueWord, "2.20")),
 			func(r *rule) {
 				r.risk, r.accept, r.guard, r.touches = RiskWorkload, positive, crowdedPods, touchPids
 				r.words = words{guard: "no pod of the node has a quarter of the limit now (pids.current)", proof: "the largest pods start anew, and pids.events counts nothing", undo: "pods keep the limit until they are made anew"}

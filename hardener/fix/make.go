@@ -27,6 +27,8 @@ type planner struct {
 	unread   map[string]*unread // by component
 	restarts map[string]Change  // of components that have not read their files
 	blocked  map[string]string  // why a component must not be restarted
+
+	again map[string]node.Component // see regenerated
 }
 
 // Make decides about every finding and collects the changes. It reads the node
@@ -42,7 +44,7 @@ func Make(in Input) (Plan, error) {
 	if riskRank(in.MaxRisk) < 0 {
 		return Plan{}, fmt.Errorf("fix: unknown risk %q", in.MaxRisk)
 	}
-	for _, f := range in.Findings {
+	for _, f := range slices.Concat(in.Findings, in.Passing) {
 		if f.Check == nil {
 			return Plan{}, fmt.Errorf("fix: finding without a check in %s", f.Target)
 		}
@@ -57,6 +59,15 @@ func Make(in Input) (Plan, error) {
 			if judgesOwner(f.Check) == owners {
 				p.plan.Decisions[Key(f.Target, f.Check.ID)] = p.decide(f)
 			}
+		}
+	}
+	for _, f := range in.Passing {
+		key := Key(f.Target, f.Check.ID)
+		if _, found := p.plan.Decisions[key]; found {
+			continue // a number that stands twice
+		}
+		if d, ok := p.inForce(f); ok {
+			p.plan.Decisions[key] = d
 		}
 	}
 	p.unitePlugins()
@@ -241,7 +252,7 @@ func (r rule) refused(why string) Decision {
 }
 
 func (r rule) decision(state State, reason string) Decision {
-	return Decision{State: state, Risk: r.riskOf(), Reason: reason, Breaks: r.breaks, Variables: r.variables}
+	return Decision{State: state, Risk: r.riskOf(), Reason: reason, Breaks: r.breaks, Variables: r.filled(nil)}
 }
 
 func (p *planner) diffBetween(from, to *workspace, paths []string) string {

@@ -52,8 +52,8 @@ func TestMakeSettings(t *testing.T) {
 			}},
 		{reason: "event limits come with their configuration, and NodeRestriction stays", check: flagCheck("apiserver", "has", "--enable-admission-plugins", "", "EventRateLimit", true), state: Planned,
 			contains: map[string][]string{
-				"etc/kubernetes/manifests/kube-apiserver.yaml":              {"    - --enable-admission-plugins=NodeRestriction,EventRateLimit\n", "    - --admission-control-config-file=/etc/kubernetes/admission-controls/admission-controls.yaml\n"},
-				"etc/kubernetes/admission-controls/admission-controls.yaml": {"- name: EventRateLimit\n", "kind: AdmissionConfiguration\n"},
+				"etc/kubernetes/manifests/kube-apiserver.yaml":     {"    - --enable-admission-plugins=NodeRestriction,EventRateLimit\n", "    - --admission-control-config-file=/etc/kubernetes/admission/admission-controls.yaml\n"},
+				"etc/kubernetes/admission/admission-controls.yaml": {"- name: EventRateLimit\n", "kind: AdmissionConfiguration\n"},
 			}},
 		{reason: "always pulling is a risk to workloads", check: flagCheck("apiserver", "has", "--enable-admission-plugins", "", "AlwaysPullImages", true), state: AboveRisk, why: "workload"},
 		{reason: "and made when asked for", check: flagCheck("apiserver", "has", "--enable-admission-plugins", "", "AlwaysPullImages", true), max: RiskWorkload, state: Planned,

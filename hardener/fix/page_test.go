@@ -110,7 +110,52 @@ func checksPage(all []*catalogueEntry) []byte {
 		}
 		alike(&b, entries, general)
 	}
+	variableTable(&b, all)
 	return b.Bytes()
+}
+
+const variableHead = `
+## Kubespray's variables by release
+
+` + "`hardener vars`" + ` writes them with the values of your nodes, those of the release that you have. What is marked "added" goes
+into the list or dictionary that the inventory has already.
+
+| variable | Kubespray | keeps |
+| --- | --- | --- |
+`
+
+// variableTable lists the variables of what is fixed or made in steps, each with its
+// settings.
+func variableTable(b *bytes.Buffer, all []*catalogueEntry) {
+	b.WriteString(variableHead)
+	var order []string
+	keeps := map[string][]string{}
+	for _, part := range pageParts {
+		for _, e := range all {
+			if e.Component != part.component || e.Component == ClusterGroup {
+				continue
+			}
+			for _, v := range e.Variables {
+				head := "| `" + v.Name + "`"
+				if v.Adds {
+					head += ", added"
+				}
+				head += " | " + v.Releases() + " | "
+				if keeps[head] == nil {
+					order = append(order, head)
+				}
+				what := part.title + ": " + quoted(e.Setting)
+				if part.component == FilesGroup {
+					what = e.Setting
+				}
+				keeps[head] = append(keeps[head], what)
+			}
+		}
+	}
+	slices.Sort(order)
+	for _, head := range order {
+		b.WriteString(head + strings.Join(unique(keeps[head]), "; ") + " |\n")
+	}
 }
 
 // alike writes the details of the settings, those that differ in nothing
@@ -169,7 +214,7 @@ func details(d Disposition, general Words) string {
 	line("Proof", own(d.Proof, general.Proof))
 	line("Undo", own(d.Undo, general.Undo))
 	for _, v := range d.Variables {
-		text := fmt.Sprintf("`%s: %s` (since %s)", v.Name, v.Value, v.Since)
+		text := fmt.Sprintf("`%s: %s` (%s)", v.Name, v.Value, v.Releases())
 		if v.Note != "" {
 			text += "; " + v.Note
 		}

@@ -40,6 +40,7 @@ const (
 	AboveRisk State = "above-risk" // possible, but above --max-risk
 	Never     State = "never"      // must not be made automatically, see Reason
 	Manual    State = "manual"     // needs a person to decide
+	InForce   State = "in-force"   // made before, by a fix or a person, and no finding any more
 )
 
 // Finding is one check that does not pass, with what its audit looked at.
@@ -60,6 +61,12 @@ type Input struct {
 	Users    node.Users
 	Findings []Finding
 	MaxRisk  Risk
+	// Passing are the checks that pass. Of those that a node of Kubespray passes
+	// because somebody saw to it, a Decision says what keeps them.
+	Passing []Finding
+	// Made is what earlier runs changed here: settings as Decision.Settings has them,
+	// and paths.
+	Made map[string]bool
 	// Gated says that components which run here can be restarted and proven.
 	Gated bool
 	// Failed has the reason why groups failed on this node before, by their
@@ -168,13 +175,9 @@ type Decision struct {
 	Paths     []string   `json:"paths,omitempty"`   // files that it changes
 	Diff      string     `json:"diff,omitempty"`
 	Variables []Variable `json:"variables,omitempty"`
-}
 
-// Variable is a Kubespray inventory variable that keeps a fix through the next
-// playbook run.
-type Variable struct {
-	Name  string `json:"name"`
-	Value string `json:"value"`           // YAML
-	Since string `json:"since,omitempty"` // first Kubespray release that has it
-	Note  string `json:"note,omitempty"`
+	// Of what is planned, applied or in force on a node of Kubespray:
+	Settings []string `json:"settings,omitempty"` // component and setting, such as "apiserver --profiling"
+	Forecast []Fate   `json:"forecast,omitempty"` // what becomes of it, once the variables are set
+	Lost     string   `json:"lost,omitempty"`     // why the next upgrade takes it back as things are, "" when it does not
 }

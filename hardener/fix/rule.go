@@ -51,8 +51,14 @@ type rule struct {
 	// touches says what on this node the change would disturb.
 	touches func(*attempt) []string
 
-	variables []Variable
-	words     words
+	variables []Variable // with words for what a node fills in, see filled
+	// wordsOf are more such words with their text; without an attempt, those of what
+	// the fix writes.
+	wordsOf func(*attempt) map[string]string
+	// always says why the setting needs no variable, "" when it does or when
+	// kubeadm-config.yaml tells.
+	always string
+	words  words
 }
 
 // detour is another way to what an item wants.

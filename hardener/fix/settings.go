@@ -69,10 +69,11 @@ func (p *planner) change(f Finding, picks []pick, comp node.Component, at place,
 	}
 	d := first.decision(Planned, "")
 	d.Risk, d.Touches = risk, unique(touches)
+	p.keepSettings(&d, todo, or, func(k pick) *attempt { return on(k, tx) })
 	if paths := tx.changed(p.ws); len(paths) > 0 {
 		d.Paths, d.Diff = paths, p.diffBetween(p.ws, tx, paths)
 		d.Reason = joinReason(strings.Join(changes, "; "), first.reason)
-		return p.kept(f, d, todo, tx, comp), nil
+		return p.settled(f, d, todo, tx, comp), nil
 	}
 	if p.heldBefore(todo, picks[0].setting.Component, comp) {
 		return p.held(f, d, todo, comp, at, tx), nil
@@ -80,11 +81,11 @@ func (p *planner) change(f Finding, picks []pick, comp node.Component, at place,
 	d.Paths = []string{at.file()}
 	d.Diff = p.diffBetween(p.pristine(), tx, d.Paths)
 	d.Reason = joinReason("comes with the change for another check in "+at.file(), first.reason)
-	return p.kept(f, d, todo, tx, comp), nil
+	return p.settled(f, d, todo, tx, comp), nil
 }
 
-// kept is keep for a change of settings.
-func (p *planner) kept(f Finding, d Decision, todo []pick, tx *workspace, comp node.Component) Decision {
+// settled is keep for a change of settings.
+func (p *planner) settled(f Finding, d Decision, todo []pick, tx *workspace, comp node.Component) Decision {
 	if d = p.keep(f, d, tx, comp.Running); d.State != AboveRisk {
 		p.ask(todo[0].setting.Component, todo)
 	}

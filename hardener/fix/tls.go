@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/profile"
 )
 
@@ -18,16 +19,18 @@ const tlsSuites = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_RSA_WITH_AE
 // servers, so that stating it shuts nobody out who is let in today.
 const tlsFloor = "VersionTLS12"
 
-func tlsVariables() []Variable {
-	return []Variable{
-		{Name: "tls_cipher_suites", Value: "[" + strings.ReplaceAll(tlsSuites, ",", ", ") + "]", Since: "2.14",
-			Note: "feeds the API server, controller manager, scheduler and kubelet alike"},
+// tlsVariables are a variable of all components, and what did before there was one.
+func tlsVariables(component, name, value, flag, key string) []Variable {
+	before := extraArg(component, flag, valueWord, "2.14")
+	if component == node.Kubelet {
+		before = kubeletField(key, value, "2.14")
 	}
+	return []Variable{{Name: name, Value: value, Since: "2.14", Note: "feeds the API server, controller manager, scheduler and kubelet alike"}, before}
 }
 
 func cipherSuites(component, breaks string) rule {
 	return rule{component: component, name: "tls-cipher-suites", value: tlsSuites, accept: strongSuites, guard: tls13Only, breaks: breaks,
-		variables: tlsVariables(),
+		variables: tlsVariables(component, "tls_cipher_suites", listWord, "tls-cipher-suites", "tlsCipherSuites"),
 		words: words{
 			guard: "only names that this release knows, for RSA and for ECDSA keys, with the two that HTTP/2 needs; not where the minimum is TLS 1.3, which ignores the list",
 			proof: "a TLS 1.2 and a TLS 1.3 handshake and HTTP/2 succeed",
@@ -40,7 +43,7 @@ func minVersion(component string) rule {
 		meets:   func(value string, set bool) bool { return set && (value == tlsFloor || value == "VersionTLS13") },
 		touches: unseenTLS,
 		reason:  "never lowered", breaks: "clients that only speak an older TLS",
-		variables: []Variable{{Name: "tls_min_version", Value: tlsFloor, Since: "2.14", Note: "feeds the API server, controller manager, scheduler and kubelet alike"}},
+		variables: tlsVariables(component, "tls_min_version", valueWord, "tls-min-version", "tlsMinVersion"),
 		words:     words{proof: "a TLS 1.2 handshake succeeds and a TLS 1.1 handshake does not"}}
 }
 

@@ -75,7 +75,7 @@ func (p page) keep(r Report) {
 		}
 		why := "for " + strings.Join(checks[pair{v.Name, v.Value}], ", ")
 		if v.Since != "" {
-			why += "; since Kubespray " + v.Since
+			why += "; Kubespray " + v.Releases()
 		}
 		if v.Note != "" {
 			why += "; " + v.Note

@@ -254,7 +254,7 @@ func variable(v fix.Variable) string {
 	}
 	s = "Kubespray variable " + s
 	if v.Since != "" {
-		s += " (since " + v.Since + ")"
+		s += " (" + v.Releases() + ")"
 	}
 	if v.Note != "" {
 		s += "; " + v.Note
