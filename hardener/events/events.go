@@ -28,6 +28,7 @@ const (
 	Compliant      Reason = "Compliant"      // no check fails
 	FixApplied     Reason = "FixApplied"     // changes were made and kept
 	FixRolledBack  Reason = "FixRolledBack"  // changes were made and taken back
+	LostAtUpgrade  Reason = "LostAtUpgrade"  // checks pass until Kubespray's next upgrade writes the manifests anew
 	RolloutStopped Reason = "RolloutStopped" // a rollout ended here, before its end
 	DriftDetected  Reason = "DriftDetected"  // checks are worse than they were
 	DriftGone      Reason = "DriftGone"      // they are as they were, by somebody else
@@ -83,11 +84,24 @@ func FromReport(r report.Report) []Event {
 	if ids := byFix[fix.Undone]; len(ids) > 0 {
 		all = append(all, Event{FixRolledBack, true, fmt.Sprintf("taken back %d%s: %s", len(ids), run, List(ids))})
 	}
+	if ids := lost(r); len(ids) > 0 {
+		all = append(all, Event{LostAtUpgrade, true, fmt.Sprintf("lost at the next upgrade-cluster.yml, as kubeadm-config.yaml says otherwise (hardener vars has the variables that keep them): %s", List(ids))})
+	}
 	t := r.Totals
 	if t.Fail == 0 {
 		return append(all, Event{Compliant, false, fmt.Sprintf("%s: no check fails, %d PASS, %d WARN", r.Node.Benchmark, t.Pass, t.Warn)})
 	}
 	return append(all, Event{CheckFailed, true, fmt.Sprintf("%s: %d FAIL, %d PASS, %d WARN: %s", r.Node.Benchmark, t.Fail, t.Pass, t.Warn, List(failing))})
+}
+
+// lost are the checks whose settings the next upgrade takes back.
+func lost(r report.Report) (ids []string) {
+	for _, res := range r.Results() {
+		if res.Lost() != "" {
+			ids = append(ids, res.ID)
+		}
+	}
+	return ids
 }
 
 // List names checks, the first of them when there are many.

@@ -50,6 +50,15 @@ func TestFromReport(t *testing.T) {
 				{CheckFailed, true, "cis-1.12: 1 FAIL, 1 PASS, 0 WARN: 1.2"},
 			},
 		},
+		"lost at the next upgrade": {
+			reportOf("", report.Totals{Pass: 2},
+				report.Result{ID: "1.1", Status: check.Pass, Fix: &fix.Decision{State: fix.InForce, Lost: "kubeadm-config.yaml does not set --x"}},
+				report.Result{ID: "1.2", Status: check.Pass, Fix: &fix.Decision{State: fix.InForce}}),
+			[]Event{
+				{LostAtUpgrade, true, "lost at the next upgrade-cluster.yml, as kubeadm-config.yaml says otherwise (hardener vars has the variables that keep them): 1.1"},
+				{Compliant, false, "cis-1.12: no check fails, 2 PASS, 0 WARN"},
+			},
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

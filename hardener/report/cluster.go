@@ -11,6 +11,7 @@ import (
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/check"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/fix"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
 )
 
 // Cluster is one report on many nodes: per node, and per check. It holds what
@@ -20,8 +21,10 @@ type Cluster struct {
 	Totals  Totals         `json:"totals"` // over all nodes
 	Nodes   []ClusterNode  `json:"nodes"`
 	Checks  []ClusterCheck `json:"checks"`
+	Kept    []ClusterKept  `json:"kept,omitempty"`
 
-	at map[clusterKey]int // places in Checks
+	at   map[clusterKey]int // places in Checks
+	kept map[string]int     // places in Kept
 }
 
 // ClusterRun says what was rolled out and how that ended.
@@ -57,6 +60,17 @@ type ClusterNode struct {
 	Run               string    `json:"run,omitempty"` // the ID that hardener rollback takes on the node
 	Changes           []string  `json:"changes,omitempty"`
 	Totals            *Totals   `json:"totals,omitempty"` // nil without a report
+
+	Kubespray *node.ReleaseRange `json:"kubespray_release,omitempty"`
+}
+
+// ClusterKept is what a fix or a plan came to, on the nodes where it is the same.
+type ClusterKept struct {
+	Target string       `json:"node_type"`
+	ID     string       `json:"test_number"`
+	Text   string       `json:"test_desc"`
+	Nodes  []string     `json:"nodes"`
+	Fix    fix.Decision `json:"fix"` // in force, applied or planned, without what is one node's: paths and diffs
 }
 
 // ClusterCheck is one check on all nodes that have it.
@@ -97,6 +111,7 @@ func (c *Cluster) Add(n ClusterNode, r *Report) {
 		c.Totals.Fail += totals.Fail
 		c.Totals.Warn += totals.Warn
 		c.Totals.Info += totals.Info
+		n.Kubespray = r.Layout.Kubespray
 		c.addChecks(n.Name, r)
 	}
 	c.Nodes = append(c.Nodes, n)
@@ -119,6 +134,7 @@ func (c *Cluster) addChecks(node string, r *Report) {
 		}
 		one := &c.Checks[i]
 		one.Totals.add(res.Status)
+		c.addKept(node, s.Target, res)
 		if res.Status == check.Pass && !res.moved() {
 			continue
 		}
@@ -133,6 +149,38 @@ func (c *Cluster) addChecks(node string, r *Report) {
 	}
 }
 
+// addKept adds what keeps a fix, to that of other nodes where it is the same.
+func (c *Cluster) addKept(node, target string, res *Result) {
+	if res.Fix == nil || len(res.Fix.Settings) == 0 {
+		return
+	}
+	kept := ClusterKept{Target: target, ID: res.ID, Text: res.Text, Fix: *res.Fix}
+	switch kept.Fix.State {
+	case fix.Applied: // which of them is no matter once it is over
+		kept.Fix.State = fix.InForce
+	case fix.InForce, fix.Planned:
+	default:
+		return
+	}
+	kept.Fix.Reason, kept.Fix.Breaks, kept.Fix.Touches, kept.Fix.Paths, kept.Fix.Diff = "", "", nil, nil, ""
+	same, err := json.Marshal(kept)
+	if err != nil {
+		return // it has nothing that cannot be written
+	}
+	if c.kept == nil {
+		c.kept = map[string]int{}
+	}
+	i, ok := c.kept[string(same)]
+	if !ok {
+		i = len(c.Kept)
+		c.kept[string(same)] = i
+		c.Kept = append(c.Kept, kept)
+	}
+	if !slices.Contains(c.Kept[i].Nodes, node) {
+		c.Kept[i].Nodes = append(c.Kept[i].Nodes, node)
+	}
+}
+
 // longReason keeps the report of a large cluster readable, in runes.
 const longReason = 300
 
@@ -143,7 +191,13 @@ func (c *Cluster) Sort() {
 	for i := range c.Checks {
 		slices.SortFunc(c.Checks[i].Nodes, func(a, b ClusterSeen) int { return cmp.Compare(a.Node, b.Node) })
 	}
-	c.at = nil
+	for i := range c.Kept {
+		slices.Sort(c.Kept[i].Nodes)
+	}
+	slices.SortStableFunc(c.Kept, func(a, b ClusterKept) int {
+		return cmp.Or(compareIDs(a.ID, b.ID), cmp.Compare(a.Target, b.Target), slices.Compare(a.Nodes, b.Nodes), cmp.Compare(a.Fix.State, b.Fix.State))
+	})
+	c.at, c.kept = nil, nil
 }
 
 // compareIDs compares numbers such as 1.2.10 part by part.
@@ -168,6 +222,18 @@ func (c *Cluster) Count(state NodeState) (n int) {
 		}
 	}
 	return n
+}
+
+// DecodeCluster reads what WriteJSON wrote. It is false for anything else, such as a
+// node's report.
+func DecodeCluster(data []byte) (c Cluster, ok bool) {
+	var keys struct {
+		Rollout *json.RawMessage `json:"rollout"`
+	}
+	if err := json.Unmarshal(data, &keys); err != nil || keys.Rollout == nil {
+		return c, false
+	}
+	return c, json.Unmarshal(data, &c) == nil
 }
 
 // WriteJSON writes the report on one line.

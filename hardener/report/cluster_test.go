@@ -10,6 +10,7 @@ import (
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/check"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/fix"
+	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
 )
 
 // nodeReport is a report with these statuses for the checks 1.1.2, 1.1.10 and,
@@ -25,6 +26,42 @@ func nodeReport(reason string, states ...check.State) *Report {
 	r.Run.Mode = Adjudicated
 	r.Run.Changes = []ChangeSummary{{Path: "/etc/x", Kind: fix.Meta}}
 	return &r
+}
+
+// TestClusterKept: what is the same on two nodes stands once, what differs twice,
+// and all of it can be read again.
+func TestClusterKept(t *testing.T) {
+	of := func(value, lost string) *Report {
+		r := nodeReport("", check.Pass)
+		r.Controls[0].Groups[0].Results[0].Fix = &fix.Decision{
+			State: fix.InForce, Settings: []string{"apiserver --x"}, Lost: lost, Variables: []fix.Variable{{Name: "x", Value: value}}, Paths: []string{value},
+		}
+		r.Layout.Kubespray = &node.ReleaseRange{Min: "2.28", Max: "2.28"}
+		return r
+	}
+	var c Cluster
+	c.Add(ClusterNode{Name: "n2", State: NodeDone}, of("1", "x is 0"))
+	c.Add(ClusterNode{Name: "n3", State: NodeDone}, of("2", ""))
+	c.Add(ClusterNode{Name: "n1", State: NodeDone}, of("1", "x is 0"))
+	c.Sort()
+	if len(c.Kept) != 2 || !cmp.Equal(c.Kept[0].Nodes, []string{"n1", "n2"}) || c.Kept[0].Fix.Paths != nil {
+		t.Fatalf("kept: %+v", c.Kept)
+	}
+	var b bytes.Buffer
+	if err := c.WriteJSON(&b); err != nil {
+		t.Fatal(err)
+	}
+	again, ok := DecodeCluster(b.Bytes())
+	if !ok || !cmp.Equal(again.Kept, c.Kept) || *again.Nodes[0].Kubespray != *c.Nodes[0].Kubespray {
+		t.Errorf("read again: %v, %+v", ok, again)
+	}
+	if _, ok := DecodeCluster([]byte(`{"Controls": []}`)); ok {
+		t.Error("a node's report is taken for a cluster's")
+	}
+	b.Reset()
+	if err := c.Text(&b, Style{}); err != nil || !strings.Contains(b.String(), "n1, n2\n          lost       x is 0\n") || strings.Contains(b.String(), "n3\n          lost") {
+		t.Errorf("text: %v\n%s", err, b.String())
+	}
 }
 
 func TestCluster(t *testing.T) {

@@ -29,6 +29,7 @@ func (c *Cluster) Text(w io.Writer, s Style) error {
 	p.clusterNodes(c.Nodes)
 	p.clusterChecks(c.Checks, check.Fail, "FAIL")
 	p.clusterChecks(c.Checks, check.Warn, "WARN: a person has to look")
+	p.clusterLost(c.Kept)
 	if _, err := w.Write(b.Bytes()); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}

@@ -214,6 +214,8 @@ func sentence(d fix.Decision) string {
 		s = "never made automatically"
 	case fix.Manual:
 		s = "a person has to decide"
+	case fix.InForce:
+		s = "in force"
 	default:
 		s = string(d.State)
 	}

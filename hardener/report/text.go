@@ -26,6 +26,7 @@ func (r Report) Text(w io.Writer, s Style) error {
 		p.counts(r)
 		p.changes(r)
 		p.findings(r)
+		p.lost(r)
 		if !s.Brief {
 			p.differences(r)
 			p.passes(r)
