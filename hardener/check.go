@@ -42,8 +42,11 @@ func Check(ctx context.Context, o Options) (report.Report, error) {
 
 func (in *inspection) plan(sections []section, f FixOptions) (fix.Plan, error) {
 	input := fix.Input{
-		FS: in.FS, Facts: in.facts, Users: in.users, Findings: findings(sections, f.Only), Passing: passing(sections), Made: in.Made, MaxRisk: f.MaxRisk, Phase: f.Phase, EncryptionKey: f.EncryptionKey, Gated: f.Gate != nil || f.DryRun,
+		FS: in.FS, Facts: in.facts, Users: in.users, Findings: findings(sections, f.Only), Passing: passing(sections), MaxRisk: f.MaxRisk, Phase: f.Phase, EncryptionKey: f.EncryptionKey, Gated: f.Gate != nil || f.DryRun,
 		FreeBytes: in.FreeBytes, Pending: f.Pending,
+	}
+	if in.Made != nil {
+		input.Made = in.Made()
 	}
 	if f.UnknownFlags != nil {
 		input.UnknownFlags = func(component string, names []string) ([]string, error) {

@@ -83,8 +83,8 @@ type Options struct {
 	// nil.
 	FreeBytes func(path string) (uint64, error)
 
-	// Made is what earlier runs changed on the node, see fix.Input.
-	Made map[string]bool
+	// Made, when set, is asked what earlier runs changed on the node, see fix.Input.
+	Made func() map[string]bool
 
 	Program string // name and version of the program, for the report
 }

@@ -141,6 +141,7 @@ func (f *checkFlags) options() (hardener.Options, *host.FS, error) {
 		Picture:           !tree.LiveProcesses(),
 		Times:             tree.LiveProcesses(),
 		FreeBytes:         free,
+		Made:              func() map[string]bool { return made(tree) },
 		Program:           "hardener " + version,
 	}, tree, nil
 }
