@@ -40,6 +40,7 @@ again. It knows the layout that Kubespray leaves on a node.
 		newWatchCommand(s),
 		newDetectCommand(s),
 		newExplainCommand(s),
+		newVarsCommand(s),
 		newDemoCommand(s),
 		newRecoverCommand(s),
 	)

@@ -79,7 +79,8 @@ func apiserverFlags() []rule {
 			breaks: "whoever asks for more without credentials, such as checks that read /version. Nodes still join: without the path of cluster-info kubeadm gets 401 for it and gives up, " +
 				"by a discovery file as well. The naive --anonymous-auth=false crash-loops the API server after four minutes",
 			variables: []Variable{
-				{Name: "kube_apiserver_use_authentication_config_file", Value: "true", Since: "2.31"},
+				{Name: "kube_apiserver_use_authentication_config_file", Value: "true", Since: "2.31",
+					Note: "before, Kubespray always gives --anonymous-auth, beside which the API server does not start with such a file"},
 				{Name: "kube_apiserver_authentication_config_anonymous", Value: "{enabled: true, conditions: [{path: /livez}, {path: /readyz}, {path: /healthz}, {path: " + discoveryPath + "}]}", Since: "2.31"}},
 			words: words{
 				variables: []Variable{{Name: "remove_anonymous_access", Value: "true", Since: "2.25", Note: "if cluster-info is to be closed too: removes its anonymous binding and has new nodes join by a discovery file; kubeadm_use_file_discovery follows it. The path stays among the conditions: kubeadm asks for it all the same and goes on at 403, not at 401"}},

@@ -264,7 +264,7 @@ func fileVariables(paths []string, want wantedMeta) []Variable {
 		switch {
 		case want.owner == "":
 		case within(p, "/etc/kubernetes/ssl") || within(p, "/etc/kubernetes/pki"):
-			add("kube_cert_group", "2.12")
+			add("kube_cert_group", "2.20") // before, the owner is user kube whatever the group
 			add("kube_owner", "2.20")
 		case within(p, "/etc/cni/net.d") || within(p, "/etc/kubernetes"):
 			add("kube_owner", "2.20")

@@ -3,6 +3,7 @@ package fix
 import (
 	"fmt"
 	"path"
+	"slices"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/node"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/profile"
@@ -18,7 +19,8 @@ import (
 type Fate struct {
 	On       string `json:"on"` // one of the occasions
 	Survives bool   `json:"survives"`
-	Why      string `json:"why,omitempty"`
+	Variable bool   `json:"variable,omitempty"` // whether it does is up to its variable
+	Why      string `json:"why,omitempty"`      // it does not survive
 }
 
 // The occasions of a forecast.
@@ -29,13 +31,69 @@ const (
 	OnRenewal = "certificate renewal"
 )
 
-// forecast has a reason for each occasion that a fix does not survive.
-type forecast struct{ cluster, upgrade, scale, renewal string }
+// occasions are all of them, in their order.
+var occasions = [...]string{OnCluster, OnUpgrade, OnScale, OnRenewal}
 
-func (f forecast) fates() []Fate {
-	all := []Fate{{On: OnCluster, Why: f.cluster}, {On: OnUpgrade, Why: f.upgrade}, {On: OnScale, Why: f.scale}, {On: OnRenewal, Why: f.renewal}}
+// survives is the forecast of what nothing takes back.
+func survives() []Fate {
+	var all []Fate
+	for _, on := range occasions {
+		all = append(all, Fate{On: on, Survives: true})
+	}
+	return all
+}
+
+// With is a forecast for a release in which a variable keeps the fix, or none does.
+func With(forecast []Fate, kept bool) []Fate {
+	all := slices.Clone(forecast)
+	for i, f := range all {
+		if !f.Variable {
+			continue
+		}
+		if all[i].Survives, all[i].Why = kept, ""; !kept {
+			all[i].Why = "no variable keeps it"
+		}
+	}
+	return all
+}
+
+// Worse is the forecast for two fixes together.
+func Worse(a, b []Fate) []Fate {
+	if len(a) == 0 {
+		return slices.Clone(b)
+	}
+	a = slices.Clone(a)
+	for i := range a {
+		for _, f := range b {
+			if f.On != a[i].On {
+				continue
+			}
+			f.Variable = f.Variable || a[i].Variable
+			if a[i].Survives {
+				a[i] = f
+			}
+			a[i].Variable = f.Variable
+		}
+	}
+	return a
+}
+
+// because is a forecast in which some occasions take a fix back.
+func because(why string, on ...string) []Fate {
+	all := survives()
 	for i := range all {
-		all[i].Survives = all[i].Why == ""
+		if slices.Contains(on, all[i].On) {
+			all[i].Survives, all[i].Why = false, why
+		}
+	}
+	return all
+}
+
+// variable is a forecast in which a variable is needed on some occasions.
+func variable(on ...string) []Fate {
+	all := survives()
+	for i := range all {
+		all[i].Variable = slices.Contains(on, all[i].On)
 	}
 	return all
 }
@@ -67,20 +125,18 @@ func (p *planner) keepSettings(d *Decision, picks []pick, or bool, on func(pick)
 	if pod {
 		d.Lost = p.lost(picks, or)
 	}
-	var f forecast
-	switch none := "no variable of this release keeps it"; {
-	case always || p.kept(d.Variables):
+	f := survives()
+	switch {
+	case always:
 	case pod && d.Lost != "":
-		f.upgrade = "kubeadm writes the manifest anew, and " + none
+		f = variable(OnUpgrade)
 	case pod:
 	case component == node.Kubelet:
-		f.cluster = "Kubespray writes the kubelet's files anew, and " + none
-		f.upgrade, f.scale = f.cluster, f.cluster
+		f = variable(OnCluster, OnUpgrade, OnScale)
 	default:
-		f.cluster = "Kubespray writes etcd's environment anew, and " + none
-		f.upgrade = f.cluster
+		f = variable(OnCluster, OnUpgrade)
 	}
-	d.Forecast = f.fates()
+	d.Forecast = With(f, p.kept(d.Variables))
 }
 
 // addVariables adds those that are not there yet.
@@ -257,48 +313,33 @@ func (p *planner) keepFiles(d *Decision, want wantedMeta) {
 	if p.in.Facts.Kubespray == nil {
 		return
 	}
-	var f forecast
 	for _, file := range d.Paths {
-		f = f.worse(p.fileForecast(file, want))
+		d.Forecast = Worse(d.Forecast, p.fileForecast(file, want))
 	}
-	d.Forecast = f.fates()
-}
-
-func (f forecast) worse(g forecast) forecast {
-	or := func(a, b string) string {
-		if a != "" {
-			return a
-		}
-		return b
-	}
-	return forecast{or(f.cluster, g.cluster), or(f.upgrade, g.upgrade), or(f.scale, g.scale), or(f.renewal, g.renewal)}
 }
 
 // fileForecast is what becomes of mode or owner of one path. kubeadm's own files are
 // root's and closed already.
-func (p *planner) fileForecast(file string, want wantedMeta) forecast {
-	every := func(why string) forecast { return forecast{cluster: why, upgrade: why, scale: why} }
+func (p *planner) fileForecast(file string, want wantedMeta) []Fate {
 	first, last := p.in.Facts.Kubespray.Ends()
 	dirs := within(file, "/etc/kubernetes") || within(file, "/etc/cni/net.d")
 	switch {
-	case want.owner != "" && dirs && !p.kept(fileVariables([]string{file}, want)):
-		return every("Kubespray gives " + file + " back to its own user in every run, and no variable of this release changes that")
+	case want.owner != "" && dirs:
+		return With(variable(OnCluster, OnUpgrade, OnScale), p.kept(fileVariables([]string{file}, want)))
 	case want.owner != "":
-		return forecast{} // kept by its variable, or reset by nobody
+		return survives() // reset by nobody
 	case path.Base(file) == "kubelet.service" && (first < 22 || last > 31):
-		return every("Kubespray sets the mode of kubelet.service again in every run, and no variable changes that")
+		return because("Kubespray sets the mode of kubelet.service again in every run, and no variable changes that", OnCluster, OnUpgrade, OnScale)
 	case path.Base(file) == "kubelet-config.yaml" && first < 23:
-		return every("Kubespray before 2.23 sets the mode of kubelet-config.yaml again in every run, and no variable changes that")
+		return because("Kubespray before 2.23 sets the mode of kubelet-config.yaml again in every run, and no variable changes that", OnCluster, OnUpgrade, OnScale)
 	case path.Ext(file) == ".crt" && want.mask&0o044 == 0:
-		const why = "kubeadm writes certificates with mode 0644 again when it renews them"
-		return forecast{upgrade: why, renewal: why}
+		return because("kubeadm writes certificates with mode 0644 again when it renews them", OnUpgrade, OnRenewal)
 	case within(file, "/etc/cni/net.d"):
-		const why = "the network's pods write their files anew when they start"
-		return forecast{cluster: why, upgrade: why}
-	case p.isDir(file) && dirs:
-		return every("Kubespray sets the mode of " + file + " to 0755 again in every run, and no variable changes that")
+		return because("the network's pods write their files anew when they start", OnCluster, OnUpgrade)
+	case dirs && p.isDir(file):
+		return because("Kubespray sets the mode of "+file+" to 0755 again in every run, and no variable changes that", OnCluster, OnUpgrade, OnScale)
 	}
-	return forecast{}
+	return survives()
 }
 
 func (p *planner) isDir(file string) bool {

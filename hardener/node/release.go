@@ -386,3 +386,12 @@ func (d *detector) owner(p string) string {
 	name, _ := d.users.User(int(stat.Uid))
 	return name
 }
+
+// Releases are the Kubespray releases that are known, oldest first.
+func Releases() []string {
+	var all []string
+	for n := oldest; n <= newest; n++ {
+		all = append(all, release(n))
+	}
+	return all
+}

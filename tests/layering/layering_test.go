@@ -48,6 +48,7 @@ var mayImport = map[string][]string{
 	"hardener/gate":       {"hardener/node", "hardener/systemd"},
 	"hardener/deadman":    {"hardener/host", "hardener/systemd", "hardener/txn"},
 	"hardener/report":     {"hardener/check", "hardener/fix", "hardener/node", "hardener/profile"},
+	"hardener/inventory":  {"hardener/fix", "hardener/node"},
 	"hardener/events":     {"hardener/check", "hardener/fix", "hardener/report"},
 	"hardener/metrics":    {"hardener/check", "hardener/report"},
 	"hardener/rollout":    {"hardener/events", "hardener/fix", "hardener/report", "manifests"},
@@ -61,8 +62,9 @@ var mayImport = map[string][]string{
 		"hardener/profile", "hardener/report", "hardener/shell", "hardener/txn",
 	},
 
+	"cmd/hardener/ansible": {},
 	"cmd/hardener": {
-		"hardener", "hardener/deadman", "hardener/drift", "hardener/fix", "hardener/gate", "hardener/host", "hardener/kubectl", "hardener/metrics", "hardener/node",
+		"cmd/hardener/ansible", "hardener", "hardener/deadman", "hardener/drift", "hardener/fix", "hardener/gate", "hardener/host", "hardener/inventory", "hardener/kubectl", "hardener/metrics", "hardener/node",
 		"hardener/origin", "hardener/profile", "hardener/report", "hardener/rollout", "hardener/sample", "hardener/shell", "hardener/systemd", "hardener/txn",
 		"hardener/watch", "profiles",
 	},
@@ -75,7 +77,7 @@ var restricted = []struct {
 	only   []string
 	reason string
 }{
-	{"os/exec", []string{"profiles/generate", "images/source"}, "a run forks nothing: audits run in process, restarts go over D-Bus"},
+	{"os/exec", []string{"profiles/generate", "images/source", "cmd/hardener/ansible"}, "a run forks nothing: audits run in process, restarts go over D-Bus; only an inventory is read by Ansible's own program"},
 	{"k8s.io/client-go/util/jsonpath", []string{"hardener/check", "hardener/kubectl"}, "path items are judged by the very code that kube-bench uses"},
 	{"k8s.io/client-go/", []string{"hardener/gate", "hardener/kubectl", "hardener/rollout", "cmd/hardener"}, "only cluster-facing packages talk to the API server"},
 	{"k8s.io/cri-api/", []string{"hardener/gate"}, "gates ask the container runtime, and change nothing there"},
@@ -104,11 +106,13 @@ var writers = map[string][]string{
 
 // mayWrite are the packages that may call writers, with the reason.
 var mayWrite = map[string]string{
-	"hardener/txn":      "the only writer of a node",
-	"hardener/sample":   "unpacks the sample node into a folder of its own",
-	"cmd/hardener":      "writes --output-file and the demo's folder",
-	"profiles/generate": "copies the profiles at build time",
-	"images/source":     "compiles into a folder of its own",
+	"hardener/txn":    "the only writer of a node",
+	"hardener/sample": "unpacks the sample node into a folder of its own",
+	"cmd/hardener":    "writes --output-file and the demo's folder",
+
+	"cmd/hardener/ansible": "a file of groups in a folder of its own, for ansible-inventory",
+	"profiles/generate":    "copies the profiles at build time",
+	"images/source":        "compiles into a folder of its own",
 }
 
 // readingSyscalls are the system calls of packages unix and syscall that change
