@@ -32,7 +32,14 @@ func Inventory(ctx context.Context, path, groups string) ([]byte, error) {
 	if err := os.WriteFile(known, []byte(groups), 0o600); err != nil {
 		return nil, fmt.Errorf("inventory: %w", err)
 	}
-	c := exec.CommandContext(ctx, program, "-i", known, "-i", path, "--list")
+	args := []string{"--list", "-i", known, "-i", path}
+	// Of a directory Ansible leaves out what ends in .ini (INVENTORY_IGNORE_EXTS), which
+	// is how Kubespray's own sample of an inventory ends.
+	left, _ := filepath.Glob(filepath.Join(path, "*.ini"))
+	for _, file := range left {
+		args = append(args, "-i", file)
+	}
+	c := exec.CommandContext(ctx, program, args...)
 	c.Env = append(os.Environ(), "ANSIBLE_NOCOLOR=1", "ANSIBLE_DEPRECATION_WARNINGS=False", "ANSIBLE_INVENTORY_UNPARSED_FAILED=True")
 	var out, told bytes.Buffer
 	c.Stdout, c.Stderr = &out, &told
