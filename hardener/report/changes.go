@@ -39,8 +39,12 @@ func (p page) changes(r Report) {
 	p.keep(r)
 }
 
+// maxLines is how many lines of a variable's value are shown.
+const maxLines = 8
+
 // keep are the Kubespray variables without which the next playbook run takes
-// back what was changed, each with the checks it stands for.
+// back what was changed, each with the checks it stands for: those of the releases
+// that the node may have.
 func (p page) keep(r Report) {
 	wanted := fix.Applied
 	if r.Run.DryRun {
@@ -54,6 +58,11 @@ func (p page) keep(r Report) {
 			continue
 		}
 		for _, v := range res.Fix.Variables {
+			if release := r.Layout.Kubespray; release != nil {
+				if _, may := v.In(*release); !may {
+					continue
+				}
+			}
 			k := pair{v.Name, v.Value}
 			if checks[k] == nil {
 				order = append(order, v)
@@ -66,7 +75,11 @@ func (p page) keep(r Report) {
 	}
 	p.heading("", "Kubespray variables that keep these changes through its next run")
 	for _, v := range order {
-		for i, l := range strings.Split(strings.TrimRight(printable(v.Name+": "+v.Value), "\n"), "\n") {
+		lines := strings.Split(strings.TrimRight(printable(v.Name+": "+v.Value), "\n"), "\n")
+		if more := len(lines) - maxLines; more > 1 {
+			lines = append(lines[:maxLines], fmt.Sprintf("... and %d lines more: hardener vars has them", more))
+		}
+		for i, l := range lines {
 			l = strings.TrimRight(l, " ")
 			if i == 0 {
 				l = p.style.paint(ansiBold, l)

@@ -224,6 +224,7 @@ func (p page) now(x Explained, detail func(label, code, t string)) {
 		})
 	}
 	p.evidence(*x.Result, detail)
+	detail("lost", ansiYellow, x.Result.Lost())
 	if x.Result.KubeBenchStatus != "" && x.Result.KubeBenchStatus != x.Result.Status {
 		detail("kube-bench", ansiDim, string(x.Result.KubeBenchStatus))
 	}
