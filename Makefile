@@ -5,7 +5,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: build image profiles demo test lab lab-down e2e e2e-ha scale faults bench-policies bench-watch parity bench fuzz lint clean
+.PHONY: build image profiles demo test lab lab-down e2e e2e-ha scale faults bench-policies bench-watch groupvars parity bench fuzz lint clean
 
 build: profiles
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/hardener ./cmd/hardener-image
@@ -90,6 +90,13 @@ parity: profiles
 bench: build
 	$(GO) run ./tests/bench
 
+# The file of hardener vars in Kubespray's own templates. KUBESPRAY is a clone with its
+# tags, of which nothing is kept.
+KUBESPRAY ?=
+groupvars: profiles
+	@if [ -z "$(KUBESPRAY)" ]; then echo 'groupvars: skipped: KUBESPRAY=DIR names no clone of Kubespray'; \
+	else $(GO) test -tags groupvars -count=1 -timeout 30m ./tests/groupvars -kubespray="$(abspath $(KUBESPRAY))"; fi
+
 # FUZZTIME for each fuzz target.
 FUZZTIME ?= 30s
 fuzz: profiles
@@ -103,6 +110,7 @@ lint: profiles
 	@test -z "$$(gofmt -l cmd hardener images profiles tests)" || { gofmt -l cmd hardener images profiles tests; echo 'lint: run gofmt -w on these files' >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags e2e ./tests/...
+	$(GO) vet -tags groupvars ./tests/groupvars
 	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo 'lint: golangci-lint is not installed; ran gofmt and go vet'; fi
 
 clean:
