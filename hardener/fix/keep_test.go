@@ -101,11 +101,11 @@ func TestInForce(t *testing.T) {
 
 	made := keptDecisions(t, kubeadmConfig, release, true)
 	for setting, on := range map[string][]string{ // what a variable is needed for
-		"kubelet podPidsLimit":                     nil,
-		"files owner of /etc/cni/net.d":            nil,
-		"apiserver --audit-log-maxage":             nil,
-		"apiserver --anonymous-auth":               {OnUpgrade},
-		"files mode of /etc/kubernetes/ssl/ca.crt": {OnUpgrade, OnRenewal},
+		"kubelet podPidsLimit":                            nil,
+		"files owner of /etc/cni/net.d":                   nil,
+		"apiserver --audit-log-maxage":                    nil,
+		"apiserver --anonymous-auth":                      {OnUpgrade},
+		"files mode of /etc/cni/net.d/10-calico.conflist": {OnCluster, OnUpgrade},
 	} {
 		d, ok := made[setting]
 		if !ok {
