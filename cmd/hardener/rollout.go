@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -246,6 +248,7 @@ func (f *outputFlags) writeCluster(s streams, c *report.Cluster) error {
 
 func newRolloutReportCommand(s streams) *cobra.Command {
 	var o rolloutOptions
+	var dir string
 	c := &cobra.Command{
 		Use:   "report",
 		Short: "Show the report of the last rollout, from what lies in the cluster",
@@ -260,12 +263,36 @@ func newRolloutReportCommand(s streams) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if dir != "" {
+				if err := saveReports(c.Context(), api, dir); err != nil {
+					return err
+				}
+			}
 			return o.writeCluster(s, &merged)
 		},
 	}
 	c.Flags().StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig (default: $KUBECONFIG, ~/.kube/config, else the Job's service account)")
+	c.Flags().StringVar(&dir, "nodes-dir", "", "also write the report of each node to NODE.json in this folder, which is made")
 	o.outputFlags.add(c)
 	return c
+}
+
+// saveReports writes what each node has reported to a folder. The name of a Node is
+// one of a file, as it may have no slash (RFC 1123).
+func saveReports(ctx context.Context, api *rollout.API, dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("write reports: %w", err)
+	}
+	return rollout.Reports(ctx, api, func(node string, r report.Report) error {
+		var b bytes.Buffer
+		if err := r.WriteJSON(&b); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(node)+".json"), b.Bytes(), 0o600); err != nil {
+			return fmt.Errorf("write reports: %w", err)
+		}
+		return nil
+	})
 }
 
 // connectCluster finds the API server as kubectl does.

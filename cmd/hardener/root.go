@@ -37,6 +37,7 @@ again. It knows the layout that Kubespray leaves on a node.
 		newFixCommand(s),
 		newRollbackCommand(s),
 		newRolloutCommand(s),
+		newReportCommand(s),
 		newWatchCommand(s),
 		newDetectCommand(s),
 		newExplainCommand(s),

@@ -137,7 +137,9 @@ func (o *varsOptions) seen(ctx context.Context, s streams, reports []string) (se
 		if err != nil {
 			return seen, usage("", "read report: %w", err)
 		}
-		if c, ok := report.DecodeCluster(data); ok {
+		if c, ok, err := report.DecodeCluster(data); err != nil {
+			return seen, usage("", "%s: %w", name, err)
+		} else if ok {
 			seen.addCluster(c, o.planned)
 			continue
 		}

@@ -27,7 +27,8 @@ type Cluster struct {
 	kept map[string]int     // places in Kept
 }
 
-// ClusterRun says what was rolled out and how that ended.
+// ClusterRun says what was rolled out and how that ended. Of reports that were merged
+// without a rollout only the command is known.
 type ClusterRun struct {
 	ID       string   `json:"id"`
 	Command  string   `json:"command"` // check, fix or undo
@@ -118,21 +119,9 @@ func (c *Cluster) Add(n ClusterNode, r *Report) {
 }
 
 func (c *Cluster) addChecks(node string, r *Report) {
-	if c.at == nil {
-		c.at = map[clusterKey]int{}
-	}
 	seen := map[clusterKey]int{}
 	for s, res := range r.Results() {
-		key := clusterKey{s.Target, res.ID, 0}
-		seen[key]++
-		key.n = seen[key]
-		i, ok := c.at[key]
-		if !ok {
-			i = len(c.Checks)
-			c.at[key] = i
-			c.Checks = append(c.Checks, ClusterCheck{Target: s.Target, ID: res.ID, Text: res.Text})
-		}
-		one := &c.Checks[i]
+		one := c.check(seen, s.Target, res.ID, res.Text)
 		one.Totals.add(res.Status)
 		c.addKept(node, s.Target, res)
 		if res.Status == check.Pass && !res.moved() {
@@ -163,22 +152,63 @@ func (c *Cluster) addKept(node, target string, res *Result) {
 		return
 	}
 	kept.Fix.Reason, kept.Fix.Breaks, kept.Fix.Touches, kept.Fix.Paths, kept.Fix.Diff = "", "", nil, nil, ""
-	same, err := json.Marshal(kept)
-	if err != nil {
-		return // it has nothing that cannot be written
-	}
-	if c.kept == nil {
+	kept.Nodes = []string{node}
+	c.keep(kept)
+}
+
+// keep adds to what is kept, which may be the same on other nodes.
+func (c *Cluster) keep(k ClusterKept) {
+	if c.kept == nil { // also after Sort, and of a report that was read
 		c.kept = map[string]int{}
+		for i, known := range c.Kept {
+			c.kept[known.same()] = i
+		}
 	}
-	i, ok := c.kept[string(same)]
+	i, ok := c.kept[k.same()]
 	if !ok {
 		i = len(c.Kept)
-		c.kept[string(same)] = i
-		c.Kept = append(c.Kept, kept)
+		c.kept[k.same()] = i
+		fresh := k
+		fresh.Nodes = nil
+		c.Kept = append(c.Kept, fresh)
 	}
-	if !slices.Contains(c.Kept[i].Nodes, node) {
-		c.Kept[i].Nodes = append(c.Kept[i].Nodes, node)
+	for _, node := range k.Nodes {
+		if !slices.Contains(c.Kept[i].Nodes, node) {
+			c.Kept[i].Nodes = append(c.Kept[i].Nodes, node)
+		}
 	}
+}
+
+// same is all of it but the nodes.
+func (k ClusterKept) same() string {
+	k.Nodes = nil
+	b, _ := json.Marshal(k) // it has nothing that cannot be written
+	return string(b)
+}
+
+// check is the entry of a check, made when there is none. seen counts the duplicates
+// of an id in the report that is being added.
+func (c *Cluster) check(seen map[clusterKey]int, target, id, text string) *ClusterCheck {
+	if c.at == nil { // also after Sort, and of a report that was read
+		c.at = map[clusterKey]int{}
+		count := map[clusterKey]int{}
+		for i, one := range c.Checks {
+			key := clusterKey{one.Target, one.ID, 0}
+			count[key]++
+			key.n = count[key]
+			c.at[key] = i
+		}
+	}
+	key := clusterKey{target, id, 0}
+	seen[key]++
+	key.n = seen[key]
+	i, ok := c.at[key]
+	if !ok {
+		i = len(c.Checks)
+		c.at[key] = i
+		c.Checks = append(c.Checks, ClusterCheck{Target: target, ID: id, Text: text})
+	}
+	return &c.Checks[i]
 }
 
 // longReason keeps the report of a large cluster readable, in runes.
@@ -222,18 +252,6 @@ func (c *Cluster) Count(state NodeState) (n int) {
 		}
 	}
 	return n
-}
-
-// DecodeCluster reads what WriteJSON wrote. It is false for anything else, such as a
-// node's report.
-func DecodeCluster(data []byte) (c Cluster, ok bool) {
-	var keys struct {
-		Rollout *json.RawMessage `json:"rollout"`
-	}
-	if err := json.Unmarshal(data, &keys); err != nil || keys.Rollout == nil {
-		return c, false
-	}
-	return c, json.Unmarshal(data, &c) == nil
 }
 
 // WriteJSON writes the report on one line.

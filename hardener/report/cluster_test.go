@@ -51,11 +51,11 @@ func TestClusterKept(t *testing.T) {
 	if err := c.WriteJSON(&b); err != nil {
 		t.Fatal(err)
 	}
-	again, ok := DecodeCluster(b.Bytes())
-	if !ok || !cmp.Equal(again.Kept, c.Kept) || *again.Nodes[0].Kubespray != *c.Nodes[0].Kubespray {
+	again, ok, err := DecodeCluster(b.Bytes())
+	if err != nil || !ok || !cmp.Equal(again.Kept, c.Kept) || *again.Nodes[0].Kubespray != *c.Nodes[0].Kubespray {
 		t.Errorf("read again: %v, %+v", ok, again)
 	}
-	if _, ok := DecodeCluster([]byte(`{"Controls": []}`)); ok {
+	if _, ok, _ := DecodeCluster([]byte(`{"Controls": []}`)); ok {
 		t.Error("a node's report is taken for a cluster's")
 	}
 	b.Reset()

@@ -19,7 +19,11 @@ const maxNames = 6
 func (c *Cluster) Text(w io.Writer, s Style) error {
 	var b bytes.Buffer
 	p := page{w: &b, style: s}
-	p.line("%s", s.paint(ansiBold, oneLine(fmt.Sprintf("Rollout %s: %s on %s", c.Rollout.ID, c.Rollout.Command, plural(len(c.Nodes), "node")))))
+	title := fmt.Sprintf("%s on %s", c.Rollout.Command, plural(len(c.Nodes), "node"))
+	if c.Rollout.ID != "" {
+		title = "Rollout " + c.Rollout.ID + ": " + title
+	}
+	p.line("%s", s.paint(ansiBold, oneLine(title)))
 	if c.Rollout.Stopped != "" {
 		p.block("  ended early  ", ansiRed, oneLine(c.Rollout.Stopped))
 	}

@@ -24,6 +24,22 @@ func Stored(ctx context.Context, api *API) (report.Cluster, error) {
 	return api.collect(ctx, s, nil)
 }
 
+// Reports gives each what the nodes have reported themselves in the last rollout, some
+// at a time.
+func Reports(ctx context.Context, api *API, each func(node string, r report.Report) error) error {
+	s, err := api.readState(ctx)
+	if err != nil {
+		return err
+	}
+	var failure error
+	err = api.outcomes(ctx, s.ID, func(node string, o Outcome) {
+		if failure == nil && o.Report != nil {
+			failure = each(node, *o.Report)
+		}
+	})
+	return errors.Join(err, failure)
+}
+
 // collect puts the report of a rollout together from what the nodes' programs have
 // delivered. Of some nodes more is known: why they failed.
 func (a *API) collect(ctx context.Context, s state, failed map[string]string) (report.Cluster, error) {
