@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/kubespray-hardener/kubespray-hardener/hardener"
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/deadman"
@@ -81,11 +82,19 @@ A fix that is known to break clusters is explained, never made.
 	c.RegisterFlagCompletionFunc("max-risk", o.maxRisk.complete)
 	c.Flags().StringVar(&o.phase, "phase", "", "make one phase of a step across nodes instead: for rollouts, which know that the other nodes are ready for it")
 	c.Flags().StringVar(&o.sealed, "sealed-key", "", "the key of encryption at rest, as another control plane has sealed it")
+	addStartedBy(c.Flags(), &o.startedBy)
 	c.Flags().MarkHidden("phase")
 	c.Flags().MarkHidden("sealed-key")
 	o.outputFlags.add(c)
 	o.reportTo.add(c.Flags())
 	return c
+}
+
+// addStartedBy adds a flag for playbooks, which may be run on one of the nodes and would
+// then be taken for somebody else at work there.
+func addStartedBy(flags *pflag.FlagSet, value *string) {
+	flags.StringVar(value, "started-by", "", "BOOT-ID/PID of the playbook that waits for this")
+	flags.MarkHidden("started-by")
 }
 
 func runFix(ctx context.Context, s streams, o *fixOptions) (err error) {

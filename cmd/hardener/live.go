@@ -30,7 +30,7 @@ type liveNode struct {
 // needed. Whoever calls it closes the result.
 func openLive(at hostFlags, tree *host.FS, options hardener.Options, soak time.Duration, say func(string)) (*liveNode, error) {
 	gates, err := gate.New(gate.Options{
-		Root: at.root, FS: tree, Space: tree.Space, Log: say,
+		Root: at.root, FS: tree, Space: tree.Space, StartedBy: at.startedBy, Log: say,
 		Detect:  func() (node.Facts, error) { return hardener.Detect(options) },
 		Systemd: func(ctx context.Context) (*systemd.Manager, error) { return systemd.Open(ctx, tree) },
 	})

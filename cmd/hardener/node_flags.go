@@ -29,6 +29,8 @@ const rootVariable = "HARDENER_ROOT"
 type hostFlags struct {
 	root string
 	proc string
+
+	startedBy string // gate.Options.StartedBy
 }
 
 func (f *hostFlags) add(flags *pflag.FlagSet) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -32,7 +33,9 @@ report of a node as it is, several, or that of a rollout, as one report on all
 nodes. A node is named by its report, or else by its file.
 
 A report of a rollout may be merged with those of nodes that the rollout did not
-reach, and with further sections of nodes that it did.
+reach. Together with the reports of all its nodes (hardener rollout report
+--nodes-dir) theirs count. Of two reports on one section of a node the later one
+counts.
 
 --fail-on says from what on findings are too many, for exit code 1:
 
@@ -66,21 +69,18 @@ func runReport(s streams, o *reportOptions, files []string) error {
 	if err != nil {
 		return usage("", "--fail-on: %w", err)
 	}
-	var all report.Cluster
+	var rollouts []report.Cluster
+	var names []string
+	nodes := map[string]report.Report{}
 	for _, file := range files {
 		b, err := os.ReadFile(file)
 		if err != nil {
 			return usage("", "report: %w", err)
 		}
-		part, ok, err := report.DecodeCluster(b)
-		if err != nil {
+		if part, ok, err := report.DecodeCluster(b); err != nil {
 			return usage("", "report: %s: %w", file, err)
-		}
-		if ok {
-			if err := all.Merge(part); err != nil {
-				return usage("", "report: %s: %w", file, err)
-			}
-			o.merge = true
+		} else if ok {
+			rollouts = append(rollouts, part)
 			continue
 		}
 		one, err := report.Decode(bytes.NewReader(b))
@@ -88,13 +88,16 @@ func runReport(s streams, o *reportOptions, files []string) error {
 			return usage("", "report: %s: %w", file, err)
 		}
 		name := cmp.Or(one.Node.Name, strings.TrimSuffix(filepath.Base(file), ".json"))
-		if err := all.AddPart(name, &one); err != nil {
-			return usage("", "report: %s: %w", file, err)
+		if known, ok := nodes[name]; ok {
+			one = known.WithSections(one)
+		} else {
+			names = append(names, name)
 		}
-		all.Rollout.Command = cmp.Or(all.Rollout.Command, one.Run.Command, "check")
-		if len(files) == 1 && !o.merge && len(o.failed) == 0 {
-			return errors.Join(o.write(s, one), exceeded(&all, threshold, s))
-		}
+		nodes[name] = one
+	}
+	all, err := mergeReports(rollouts, names, nodes)
+	if err != nil {
+		return usage("hardener rollout report --nodes-dir writes those of all nodes", "report: %w", err)
 	}
 	for _, text := range o.failed {
 		node, why, ok := strings.Cut(text, "=")
@@ -105,7 +108,37 @@ func runReport(s streams, o *reportOptions, files []string) error {
 	}
 	all.Reach(o.reached...)
 	all.Sort()
-	return errors.Join(o.writeCluster(s, &all), exceeded(&all, threshold, s))
+	if len(files) == 1 && len(rollouts) == 0 && !o.merge && len(o.failed) == 0 {
+		err = o.write(s, nodes[names[0]])
+	} else {
+		err = o.writeCluster(s, &all)
+	}
+	return errors.Join(err, exceeded(&all, threshold, s))
+}
+
+// mergeReports makes one report of those of rollouts and of nodes. What a rollout's
+// says of its nodes cannot be told apart, so that the reports of all of them count
+// instead, or of none.
+func mergeReports(rollouts []report.Cluster, names []string, nodes map[string]report.Report) (all report.Cluster, err error) {
+	for _, part := range rollouts {
+		bare, reported := part.Bare()
+		missing := slices.DeleteFunc(slices.Clone(reported), func(name string) bool { _, ok := nodes[name]; return ok })
+		switch {
+		case len(missing) == 0:
+			part = bare
+		case len(missing) < len(reported):
+			return all, fmt.Errorf("rollout %s: the reports of some of its nodes are there, but none of %s", part.Rollout.ID, strings.Join(missing, ", "))
+		}
+		if err := all.Merge(part); err != nil {
+			return all, err
+		}
+	}
+	for _, name := range names {
+		one := nodes[name]
+		all.Put(name, &one)
+		all.Rollout.Command = cmp.Or(all.Rollout.Command, one.Run.Command, "check")
+	}
+	return all, nil
 }
 
 // exceeded is an error when a report has too many findings.

@@ -38,6 +38,7 @@ type rolloutOptions struct {
 	print    bool
 	plan     bool
 	accept   bool
+	by       string // who had it started, see addStartedBy
 }
 
 const rolloutHelp = `
@@ -119,6 +120,7 @@ func newRolloutRunCommand(s streams, command string) *cobra.Command {
 		flags.StringVarP(&o.choice.Selector, "selector", "l", "", "only nodes with these labels")
 	}
 	if command != "check" {
+		addStartedBy(flags, &o.by)
 		flags.StringSliceVar(&o.steps, "steps", nil, "which steps across nodes: "+stepNames()+" (fix with --max-risk cluster: all that may be)")
 		flags.BoolVar(&o.snapshot, "etcd-snapshot-stored", false, "you have a snapshot of etcd that is not on its nodes: encryption-at-rest is not begun without")
 	}
@@ -161,7 +163,7 @@ func addNodeFlags(flags *pflag.FlagSet, command string) {
 }
 
 // notForJobs are flags that a rollout inside the cluster does not take over.
-var notForJobs = []string{"print", "plan", "kubeconfig", "output", "output-file", "verbose", "wait", "accept-findings", "restart"}
+var notForJobs = []string{"print", "plan", "kubeconfig", "output", "output-file", "verbose", "wait", "accept-findings", "restart", "started-by"}
 
 // changed are the flags that were given, as arguments in the order of their
 // names: all of which a Job takes over, or only those that are also in a set.
@@ -212,8 +214,13 @@ func runRollout(ctx context.Context, s streams, o *rolloutOptions, command strin
 	for _, name := range o.steps {
 		steps = append(steps, rollout.Step(name))
 	}
+	var once []string
+	if o.by != "" {
+		once = []string{"--started-by=" + o.by}
+	}
 	live := newProgress(s.err)
 	merged, failure := rollout.Run(ctx, api, rollout.Options{
+		Once:    once,
 		Command: command, Args: node, Image: o.image, Choice: o.choice, Restart: o.restart, Steps: steps, Undo: command == "undo",
 		Holding: rollout.Holding{Identity: identity(), Wait: o.wait}, Times: rollout.Times{Node: o.timeout},
 		Tell: live.tell,

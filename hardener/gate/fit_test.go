@@ -180,6 +180,41 @@ func TestNobodyElseAtWork(t *testing.T) {
 	}
 }
 
+// A playbook that runs on the node itself and has us started over SSH is no other work,
+// nor is what it runs; another one is, and so is one of that number after a reboot or
+// on another machine.
+func TestStartedByAPlaybook(t *testing.T) {
+	t.Parallel()
+	for by, words := range map[string][]string{
+		"boot/7":  {"process 8 runs ansible-playbook"},
+		"other/7": {"process 7 runs", "process 8 runs", "process 12 runs"},
+		"boot/1":  {"process 7 runs"},
+		"boot/x":  {"process 7 runs"},
+		"":        {"process 7 runs"},
+	} {
+		w := newWorld(t, node.Scheduler)
+		w.write("proc/sys/kernel/random/boot_id", "boot\n")
+		w.link("9", "proc/self")
+		for pid, p := range map[int]struct {
+			parent int
+			args   string
+		}{
+			7: {1, "ansible-playbook\x00harden.yml"}, 8: {1, "ansible-playbook\x00cluster.yml"},
+			9: {1, "hardener"}, 12: {7, "ansible-playbook\x00harden.yml"},
+		} {
+			w.write(fmt.Sprintf("proc/%d/stat", pid), fmt.Sprintf("%d (x) S %d 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0", pid, p.parent))
+			w.write(fmt.Sprintf("proc/%d/cmdline", pid), p.args+"\x00")
+		}
+		f := fitnessOf(w)
+		f.StartedBy = by
+		err := f.nobodyElseAtWork(t.Context())
+		wants(t, err, words...)
+		if by == "boot/7" && strings.Contains(err.Error(), "process 7 ") {
+			t.Errorf("who had us started counts: %v", err)
+		}
+	}
+}
+
 func TestPodsNamedOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, node.Scheduler)

@@ -9,6 +9,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -152,7 +153,9 @@ var others = []string{"ansible-playbook", "kubeadm", "k8s-certs-renew.sh"}
 
 // nobodyElseAtWork looks for a run of Ansible, of kubeadm or of Kubespray's
 // renewal of certificates on this node, and for a module that Ansible runs here
-// from elsewhere. What started us does not count.
+// from elsewhere. What started us does not count, nor does what descends from whoever
+// had us started over SSH or in a Job: a playbook that is run on the node itself waits
+// for us.
 func (f *fitness) nobodyElseAtWork(context.Context) error {
 	procs, err := node.ReadProcesses(f.FS)
 	if err != nil {
@@ -160,13 +163,29 @@ func (f *fitness) nobodyElseAtWork(context.Context) error {
 	}
 	self, _ := fs.ReadLink(f.FS, "proc/self")
 	ours := ancestors(procs, self)
+	starter := f.starter()
 	var errs []error
 	for _, p := range procs {
-		if name := otherWork(p); name != "" && !ours[p.PID] {
+		if name := otherWork(p); name != "" && !ours[p.PID] && (starter == 0 || !ancestors(procs, strconv.Itoa(p.PID))[starter]) {
 			errs = append(errs, fmt.Errorf("process %d runs %s", p.PID, name))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// starter is the process on this node that had us started, 0 if there is none. The
+// number of a process says something only together with the machine and its boot.
+func (f *fitness) starter() int {
+	boot, pid, ok := strings.Cut(f.StartedBy, "/")
+	here, err := fs.ReadFile(f.FS, "proc/sys/kernel/random/boot_id")
+	if !ok || err != nil || strings.TrimSpace(string(here)) != boot {
+		return 0
+	}
+	n, err := strconv.Atoi(pid)
+	if err != nil || n < 2 { // everything descends from process 1
+		return 0
+	}
+	return n
 }
 
 // otherWork names the work of somebody else that a process does, if it does.

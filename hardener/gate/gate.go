@@ -21,6 +21,10 @@ type Options struct {
 	Log    func(string)               // takes one line of progress; may be nil
 	Limits Limits                     // the zero value stands for DefaultLimits
 
+	// StartedBy is the process that had us started, in a way that does not make us
+	// its descendant: "BOOT-ID/PID", "" for none. It may be one of another machine.
+	StartedBy string
+
 	// Systemd connects to the node's, when a component that it runs is asked for.
 	Systemd func(context.Context) (*systemd.Manager, error)
 }

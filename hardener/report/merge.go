@@ -61,38 +61,42 @@ func (c *Cluster) Merge(other Cluster) error {
 	return nil
 }
 
-// AddPart adds a report on one node, be it the only one or about other sections than
-// those that the node has already: such as its policies, which no Job may read.
-func (c *Cluster) AddPart(name string, r *Report) error {
+// Put adds the report of a node. One that is known already, of which there is no
+// report yet, keeps its state and its reason.
+func (c *Cluster) Put(name string, r *Report) {
 	known := c.node(name)
 	if known == nil {
 		c.Add(ClusterNode{Name: name, State: NodeDone}, r)
-		return nil
+		return
 	}
-	for s := range r.Results() {
-		for _, one := range c.Checks {
-			if one.Target == s.Target && slices.ContainsFunc(one.Nodes, func(n ClusterSeen) bool { return n.Node == name }) {
-				return fmt.Errorf("node %s is in two of them with its section %s", name, s.Target)
-			}
+	n := *known
+	i := slices.IndexFunc(c.Nodes, func(n ClusterNode) bool { return n.Name == name })
+	c.Nodes = slices.Delete(c.Nodes, i, i+1)
+	c.Add(n, r)
+}
+
+// Bare is the report without what it has from the reports of its nodes: what was
+// rolled out, and how far each node got. The names are of those that had one.
+func (c *Cluster) Bare() (bare Cluster, reported []string) {
+	bare.Rollout = c.Rollout
+	for _, n := range c.Nodes {
+		if n.Totals != nil {
+			reported = append(reported, n.Name)
 		}
+		bare.Nodes = append(bare.Nodes, ClusterNode{Name: n.Name, State: n.State, Reason: n.Reason})
 	}
-	part := Cluster{Checks: c.Checks, Totals: c.Totals, Kept: c.Kept, at: c.at, kept: c.kept}
-	part.Add(ClusterNode{Name: name}, r)
-	c.Checks, c.Totals, c.Kept, c.at, c.kept = part.Checks, part.Totals, part.Kept, part.at, part.kept
-	more := part.Nodes[0]
-	known.Changes = append(known.Changes, more.Changes...)
-	if known.Run == "" {
-		known.Run = more.Run
-	}
-	totals := *more.Totals
-	if known.Totals != nil {
-		totals.Pass += known.Totals.Pass
-		totals.Fail += known.Totals.Fail
-		totals.Warn += known.Totals.Warn
-		totals.Info += known.Totals.Info
-	}
-	known.Totals = &totals
-	return nil
+	return bare, reported
+}
+
+// WithSections is the report with the sections of another one on the same node, such
+// as its policies, which no Job may read. They take the place of its own.
+func (r Report) WithSections(other Report) Report {
+	sections := slices.DeleteFunc(slices.Clone(r.Controls), func(s Section) bool {
+		return slices.ContainsFunc(other.Controls, func(o Section) bool { return o.Target == s.Target })
+	})
+	all := New(slices.Concat(sections, other.Controls))
+	r.Controls, r.Totals = all.Controls, all.Totals
+	return r
 }
 
 // Fail says that a node could not be done, whatever else is known of it.

@@ -38,24 +38,17 @@ func merged(t *testing.T) Cluster {
 	return c
 }
 
-// A host with etcd alone joins the nodes of a rollout, a node's further section
-// joins its node, and what could not be done is said.
+// A host with etcd alone joins the nodes of a rollout, and what could not be done is
+// said.
 func TestMerge(t *testing.T) {
 	c := merged(t)
-	if err := c.AddPart("etcd1", nodeReport("", check.Fail)); err != nil {
-		t.Fatal(err)
-	}
-	policies := nodeReport("", check.Warn)
-	policies.Controls[0].Target = "policies"
-	if err := c.AddPart("cp1", policies); err != nil {
-		t.Fatal(err)
-	}
+	c.Put("etcd1", nodeReport("", check.Fail))
 	c.Fail("w2", "unreachable")
 	c.Fail("w1", "its binary could not be copied")
 	c.Reach("10.0.0.5", "etcd1")
 	c.Sort()
 
-	if want := (Totals{Pass: 4, Fail: 3, Warn: 1}); c.Totals != want {
+	if want := (Totals{Pass: 4, Fail: 3}); c.Totals != want {
 		t.Errorf("totals %+v, want %+v", c.Totals, want)
 	}
 	if want := []string{"10.0.0.4"}; !cmp.Equal(c.Rollout.EtcdOnly, want) || c.Rollout.ID != "abc" {
@@ -68,18 +61,39 @@ func TestMerge(t *testing.T) {
 	if diff := cmp.Diff(map[string]NodeState{"cp1": NodeDone, "etcd1": NodeDone, "w1": NodeFailed, "w2": NodeFailed}, states); diff != "" {
 		t.Errorf("nodes (-want +got):\n%s", diff)
 	}
-	if got := c.node("cp1").Totals; *got != (Totals{Pass: 2, Fail: 1, Warn: 1}) {
-		t.Errorf("cp1: %+v", *got)
-	}
 	var of []string
 	for _, one := range c.Checks {
 		of = append(of, one.Target+"/"+one.ID)
 	}
-	if diff := cmp.Diff([]string{"master/1.1.2", "master/1.1.2", "master/1.1.10", "policies/1.1.10"}, of); diff != "" {
+	if diff := cmp.Diff([]string{"master/1.1.2", "master/1.1.2", "master/1.1.10"}, of); diff != "" {
 		t.Errorf("checks (-want +got):\n%s", diff)
 	}
 	if got := c.Checks[2]; got.Totals.Pass != 2 || got.Totals.Fail != 1 || got.Nodes[0].Node != "etcd1" {
 		t.Errorf("1.1.10: %+v", got)
+	}
+}
+
+// The reports of a rollout's nodes take the place of what it says of them, and a
+// section that no Job may judge that of its node's.
+func TestMergeOwnReports(t *testing.T) {
+	part, _, _ := DecodeCluster(rolledOut(t))
+	bare, reported := part.Bare()
+	if diff := cmp.Diff([]string{"cp1", "w1"}, reported); diff != "" || bare.Totals != (Totals{}) || bare.Checks != nil {
+		t.Errorf("%+v, reported (-want +got):\n%s", bare, diff)
+	}
+	bare.Nodes[0].State, bare.Nodes[0].Reason = NodeFailed, "afterwards the cluster is not whole"
+	own := *nodeReport("", check.Pass, check.Pass, check.Fail)
+	unjudged, judged := *nodeReport("", check.Warn), *nodeReport("", check.Pass)
+	unjudged.Controls[0].Target, judged.Controls[0].Target = "policies", "policies"
+	own = own.WithSections(unjudged).WithSections(judged)
+	bare.Put("cp1", &own)
+	bare.Put("w1", nodeReport("", check.Pass, check.Fail, check.Pass))
+	bare.Sort()
+	if want := (Totals{Pass: 5, Fail: 2}); bare.Totals != want {
+		t.Errorf("totals %+v, want %+v", bare.Totals, want)
+	}
+	if n := bare.Nodes[0]; len(bare.Nodes) != 2 || n.Name != "cp1" || n.State != NodeFailed || *n.Totals != (Totals{Pass: 3, Fail: 1}) {
+		t.Errorf("nodes: %+v", bare.Nodes)
 	}
 }
 
@@ -89,9 +103,6 @@ func TestMergeRefuses(t *testing.T) {
 	part, _, _ := DecodeCluster(rolledOut(t))
 	if err := c.Merge(part); err == nil || !strings.Contains(err.Error(), "cp1 is in two") {
 		t.Errorf("the same nodes twice: %v", err)
-	}
-	if err := c.AddPart("w1", nodeReport("", check.Fail)); err == nil || !strings.Contains(err.Error(), "section master") {
-		t.Errorf("the same section twice: %v", err)
 	}
 	other := Cluster{Rollout: ClusterRun{ID: "xyz", Command: "fix"}}
 	if err := c.Merge(other); err == nil || !strings.Contains(err.Error(), "two rollouts") {

@@ -9,6 +9,7 @@ import (
 type Options struct {
 	Command string   // check, fix or undo
 	Args    []string // the command's flags on each node
+	Once    []string // more of them, which do not make it another rollout
 	Image   string
 	Choice  Choice
 	Steps   []Step // across nodes, after all nodes are done

@@ -249,9 +249,9 @@ func (r *rollout) harden(ctx, begin context.Context, phase fix.Phase, node strin
 			return Outcome{}, fmt.Errorf("not begun: the cluster is not whole: %w", err)
 		}
 	}
-	args := append([]string{r.o.Command}, r.o.Args...)
+	args := slices.Concat([]string{r.o.Command}, r.o.Args, r.o.Once)
 	if phase != "" {
-		args = slices.Concat([]string{"fix"}, r.o.Args, []string{"--phase=" + string(phase)})
+		args = slices.Concat([]string{"fix"}, r.o.Args, r.o.Once, []string{"--phase=" + string(phase)})
 		if phase.Encrypts() && r.state.Sealed != "" {
 			args = append(args, "--sealed-key="+r.state.Sealed)
 		}
