@@ -26,11 +26,11 @@ type reportOptions struct {
 func newReportCommand(s streams) *cobra.Command {
 	var o reportOptions
 	c := &cobra.Command{
-		Use:   "report FILE...",
+		Use:   "report [NAME=]FILE...",
 		Short: "Show stored reports again, or merge those of many nodes into one",
 		Long: `report reads JSON reports that check, fix and rollout wrote, and shows them: one
 report of a node as it is, several, or that of a rollout, as one report on all
-nodes. A node is named by its report, or else by its file.
+nodes. A node is named by NAME=FILE, or else by its report, or else by its file.
 
 A report of a rollout may be merged with those of nodes that the rollout did not
 reach. Together with the reports of all its nodes (hardener rollout report
@@ -46,7 +46,7 @@ counts.
   N        more than N verdicts of FAIL, over all nodes
 ` + exitHelp,
 		Example: `  hardener report node1.json
-  hardener report --merge --output json cluster.json etcd1.json
+  hardener report --merge --output json cluster.json etcd1=etcd1.json
   hardener report --merge --failed 'node3=unreachable' --fail-on unfixed *.json`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -72,7 +72,8 @@ func runReport(s streams, o *reportOptions, files []string) error {
 	var rollouts []report.Cluster
 	var names []string
 	nodes := map[string]report.Report{}
-	for _, file := range files {
+	for _, arg := range files {
+		given, file := namedFile(arg)
 		b, err := os.ReadFile(file)
 		if err != nil {
 			return usage("", "report: %w", err)
@@ -87,7 +88,7 @@ func runReport(s streams, o *reportOptions, files []string) error {
 		if err != nil {
 			return usage("", "report: %s: %w", file, err)
 		}
-		name := cmp.Or(one.Node.Name, strings.TrimSuffix(filepath.Base(file), ".json"))
+		name := cmp.Or(given, one.Node.Name, strings.TrimSuffix(filepath.Base(file), ".json"))
 		if known, ok := nodes[name]; ok {
 			one = known.WithSections(one)
 		} else {
@@ -114,6 +115,15 @@ func runReport(s streams, o *reportOptions, files []string) error {
 		err = o.writeCluster(s, &all)
 	}
 	return errors.Join(err, exceeded(&all, threshold, s))
+}
+
+// namedFile parts NAME=FILE; a name is none that could be a path.
+func namedFile(arg string) (name, file string) {
+	name, file, ok := strings.Cut(arg, "=")
+	if !ok || strings.ContainsRune(name, '/') {
+		return "", arg
+	}
+	return name, file
 }
 
 // mergeReports makes one report of those of rollouts and of nodes. What a rollout's
