@@ -5,7 +5,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: build image profiles demo test lab lab-down e2e e2e-ha scale faults bench-policies bench-watch groupvars parity bench fuzz lint clean
+.PHONY: build image profiles demo test lab lab-down e2e e2e-ha e2e-hooks scale faults bench-policies bench-watch groupvars parity bench fuzz lint clean
 
 build: profiles
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/hardener ./cmd/hardener-image
@@ -51,10 +51,14 @@ e2e: profiles
 # cluster afterwards.
 SOAK   ?= 5m
 SETTLE ?= 10m
-SKIP   ?= ^(TestHA|TestWatchBench$$)
+SKIP   ?= ^(TestHA|TestHooks|TestWatchBench$$)
 
 e2e-ha: profiles
-	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -run '^TestHA' ./tests/e2e
+	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -run '^TestHA' -skip '^TestHAHooks' ./tests/e2e
+
+# The playbooks of kubespray-hooks over SSH, on a small and on a highly available cluster.
+e2e-hooks: profiles
+	LAB_KUBERNETES=$(KUBERNETES) $(E2E) -run '^Test(HA)?Hooks' ./tests/e2e -soak=$(SOAK)
 
 # Rollouts over clusters of NODES simulated nodes, and of a tenth of them.
 scale: NODES ?= 1000

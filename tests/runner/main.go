@@ -138,7 +138,7 @@ func (s *summary) time(e event) {
 }
 
 // figure is a line with what a test measured.
-var figure = regexp.MustCompile(`^(article|catalogue|component|crash|e2e|effects|lab|oracle|parity|policies|profiles|scale|watch): .*[0-9]`)
+var figure = regexp.MustCompile(`^(article|catalogue|component|crash|e2e|effects|hooks|lab|oracle|parity|policies|profiles|scale|watch): .*[0-9]`)
 
 // figures are the figures in a test's output.
 func figures(output []string) []string {
