@@ -27,8 +27,8 @@ func TestAnsible(t *testing.T) {
 // play runs a playbook over a cluster and returns what Ansible prints.
 func play(t *testing.T, c *lab.Cluster, playbook string) string {
 	t.Helper()
-	run := ansible(t, c)
-	file := filepath.Join(t.TempDir(), "play.yml")
+	run, dir := ansible(t, c)
+	file := filepath.Join(dir, "play.yml")
 	if err := os.WriteFile(file, []byte(playbook), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -39,8 +39,9 @@ func play(t *testing.T, c *lab.Cluster, playbook string) string {
 	return string(out)
 }
 
-// ansible makes commands of ansible-playbook over a cluster.
-func ansible(t *testing.T, c *lab.Cluster) func(args ...string) *exec.Cmd {
+// ansible makes commands of ansible-playbook over a cluster, with the cluster's
+// inventory in a folder of the test's.
+func ansible(t *testing.T, c *lab.Cluster) (run func(args ...string) *exec.Cmd, dir string) {
 	t.Helper()
 	if _, err := exec.LookPath("ansible-playbook"); err != nil {
 		t.Skip("needs Ansible (Debian package ansible-core)")
@@ -49,7 +50,7 @@ func ansible(t *testing.T, c *lab.Cluster) func(args ...string) *exec.Cmd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
+	dir = t.TempDir()
 	inventory := filepath.Join(dir, "inventory.ini")
 	if err := os.WriteFile(inventory, text, 0o600); err != nil {
 		t.Fatal(err)
@@ -57,7 +58,7 @@ func ansible(t *testing.T, c *lab.Cluster) func(args ...string) *exec.Cmd {
 	return func(args ...string) *exec.Cmd {
 		// What Ansible keeps goes into the test's folder, not into root's home.
 		return c.Command(t.Context(), "env", append([]string{"HOME=" + dir, "ANSIBLE_NOCOLOR=1", "ansible-playbook", "-i", inventory}, args...)...)
-	}
+	}, dir
 }
 
 // facts says who each node is, what it runs, and whom its files belong to.

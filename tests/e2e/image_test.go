@@ -86,21 +86,10 @@ type savedImage struct{ Digest, Name, Version string }
 func (i savedImage) pinned() string { return i.Name[:strings.LastIndex(i.Name, ":")] + "@" + i.Digest }
 
 // importImage has nodes import the archive that hardener-image saves, for as long
-// as the test runs. No registry has the image.
-func importImage(t *testing.T, nodes ...*machine.Node) (image savedImage) {
+// as the test runs.
+func importImage(t *testing.T, nodes ...*machine.Node) savedImage {
 	t.Helper()
-	archive := filepath.Join(t.TempDir(), "image.tar")
-	save := exec.CommandContext(t.Context(), "go", "run", "./cmd/hardener-image", "save", archive,
-		"--name", "registry.invalid/team/hardener", "--tag", "e2e", "--output", "json") // .invalid answers nobody (RFC 2606)
-	save.Dir = "../.."
-	save.Stderr = os.Stderr
-	out, err := save.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(out, &image); err != nil {
-		t.Fatal(err)
-	}
+	archive, image := saveImage(t)
 	for _, n := range nodes {
 		file, err := os.Open(archive)
 		if err != nil {
@@ -115,6 +104,24 @@ func importImage(t *testing.T, nodes ...*machine.Node) (image savedImage) {
 		}
 	}
 	return image
+}
+
+// saveImage has hardener-image save the image to an archive. No registry has it.
+func saveImage(t *testing.T) (archive string, image savedImage) {
+	t.Helper()
+	archive = filepath.Join(t.TempDir(), "image.tar")
+	save := exec.CommandContext(t.Context(), "go", "run", "./cmd/hardener-image", "save", archive,
+		"--name", "registry.invalid/team/hardener", "--tag", "e2e", "--output", "json") // .invalid answers nobody (RFC 2606)
+	save.Dir = "../.."
+	save.Stderr = os.Stderr
+	out, err := save.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(out, &image); err != nil {
+		t.Fatal(err)
+	}
+	return archive, image
 }
 
 // running is which components a detection found, and where.
