@@ -195,7 +195,7 @@ func (b *watchBench) repairs(t *testing.T) {
 // playbook is how long a playbook takes that looks at the same files.
 func (b *watchBench) playbook(t *testing.T) time.Duration {
 	t.Helper()
-	run := ansible(t, b.Cluster)
+	run, _ := ansible(t, b.Cluster)
 	tasks, err := filepath.Abs("testdata/modes.yml") // the lab has a folder of its own
 	if err != nil {
 		t.Fatal(err)
