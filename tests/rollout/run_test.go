@@ -61,6 +61,14 @@ func TestFix(t *testing.T) {
 	if diff := cmp.Diff(merged, again, cmpopts.IgnoreUnexported(report.Cluster{})); diff != "" {
 		t.Errorf("what lies in the cluster is another report (-told +stored)\n%s", diff)
 	}
+	of := map[string]int{}
+	err = rollout.Reports(t.Context(), connect(t, c.As(rollout.Namespace, account)), func(node string, r report.Report) error {
+		of[node] = r.Totals.Fail
+		return nil
+	})
+	if diff := cmp.Diff(map[string]int{"cp1": 1, "cp2": 1, "w1": 1, "w2": 1, "w3": 1, "w4": 1}, of); diff != "" || err != nil {
+		t.Errorf("FAIL in the nodes' own reports (-want +got), %v:\n%s", err, diff)
+	}
 	if got := c.events("w4"); !slices.Equal(got, []string{"Job CheckFailed", "Node CheckFailed"}) {
 		t.Errorf("Events on w4: %v", got)
 	}

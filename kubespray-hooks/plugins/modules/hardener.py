@@ -165,7 +165,7 @@ class Job(object):
         if rc != 0:
             self.module.fail_json(msg=error_of(err.splitlines(), rc))
         # Of a damaged run a person has to decide; its rollback says so.
-        todo = [run for run in json.loads(out) or [] if run["state"] not in ("rolled-back", "undone", "empty")]
+        todo = [run for run in json.loads(out) or [] if run["state"] not in ("rolled-back", "undone")]
         return list(reversed(todo))
 
     def script(self):

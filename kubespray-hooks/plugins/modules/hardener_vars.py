@@ -19,7 +19,7 @@ options:
     type: path
     required: true
   reports:
-    description: JSON reports of nodes.
+    description: JSON reports of nodes, or of all.
     type: list
     elements: path
     required: true
@@ -27,7 +27,7 @@ options:
     description: The release of Kubespray; by default what the nodes tell of it.
     type: str
   inventory:
-    description: The inventory's folder, whose values are completed.
+    description: The inventory, a file or a folder, whose values are completed.
     type: path
   planned:
     description: Also for fixes that were only planned.
@@ -37,7 +37,7 @@ options:
     description: The file to write.
     type: path
   verify:
-    description: Write nothing; look whether the inventory in this folder has the variables.
+    description: Write nothing; look whether this inventory has the variables.
     type: path
 """
 
