@@ -36,9 +36,14 @@ func Merge(p Plan, inv Inventory) (Plan, error) {
 			n.Value = merged
 		}
 	}
-	for _, key := range duplicates {
-		name, key, _ := strings.Cut(key, ".")
-		if err := p.drop(inv, name, key); err != nil {
+	for len(duplicates) > 0 { // they are sorted: those of a variable stand together
+		name, _, _ := strings.Cut(duplicates[0], ".")
+		var keys []string
+		for len(duplicates) > 0 && strings.HasPrefix(duplicates[0], name+".") {
+			keys = append(keys, strings.TrimPrefix(duplicates[0], name+"."))
+			duplicates = duplicates[1:]
+		}
+		if err := p.drop(inv, name, keys); err != nil {
 			return Plan{}, err
 		}
 	}
@@ -68,10 +73,10 @@ func (p Plan) duplicates() []string {
 	return slices.DeleteFunc(all, func(key string) bool { return own[key] })
 }
 
-// drop takes a key out of a dictionary of the inventory, which the plan's file
-// replaces for that.
-func (p *Plan) drop(inv Inventory, name, key string) error {
-	i := slices.IndexFunc(p.Variables, func(n Need) bool { return n.Name == name })
+// drop keeps keys out of a dictionary of the inventory. The plan's file has the
+// dictionary from then on, also once the keys are gone from what Ansible sees: without
+// it, the inventory's own would come back, and the keys with it.
+func (p *Plan) drop(inv Inventory, name string, keys []string) error {
 	part := StaticPods
 	switch {
 	case strings.HasPrefix(name, "kubelet_"):
@@ -79,10 +84,10 @@ func (p *Plan) drop(inv Inventory, name, key string) error {
 	case strings.HasPrefix(name, "etcd_"):
 		part = Etcd
 	}
+	i := slices.IndexFunc(p.Variables, func(n Need) bool { return n.Name == name })
 	for _, host := range inv.of(part) {
-		has, _ := inv.value(host, name)
-		dict, ok := has.(map[string]any)
-		if _, set := dict[key]; !ok || !set {
+		has, set := inv.value(host, name)
+		if !set || has == nil {
 			continue
 		}
 		if err := takeable(name, has); err != nil {
@@ -90,18 +95,18 @@ func (p *Plan) drop(inv Inventory, name, key string) error {
 		}
 		if i < 0 {
 			i = len(p.Variables)
-			p.Variables = append(p.Variables, Need{Name: name, Value: map[string]any{}, Adds: true, Part: part})
+			p.Variables = append(p.Variables, Need{Name: name, Value: map[string]any{}, Part: part, Notes: []string{"the inventory's own, without what another variable renders"}})
 		}
 		n := &p.Variables[i]
-		n.Value, _ = union(dict, n.Value)
-		if note := "without " + key + " of the inventory, which another variable renders"; !slices.Contains(n.Notes, note) {
-			n.Notes = append(n.Notes, note)
+		merged, _ := union(has, n.Value)
+		dict, ok := merged.(map[string]any)
+		if !ok {
+			return fmt.Errorf("%s of host %s is not a dictionary as Kubespray wants it", name, host)
 		}
-	}
-	if i >= 0 {
-		if dict, ok := p.Variables[i].Value.(map[string]any); ok {
+		for _, key := range keys {
 			delete(dict, key)
 		}
+		n.Value, n.Adds = dict, false // written also when nothing is left
 	}
 	return nil
 }

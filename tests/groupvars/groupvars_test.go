@@ -196,6 +196,8 @@ func (c comparison) pod(root string, component node.Component, name string) stri
 		if file := flagOf("config"); file != "" {
 			return value + fmt.Sprint(content(file)["enableProfiling"])
 		}
+	case "feature-gates": // the gate is on by default: the fix takes the false away
+		return fmt.Sprint(!strings.Contains(value, "RotateKubeletServerCertificate=false"))
 	case "encryption-provider-config":
 		return fmt.Sprint(value != "")
 	}
