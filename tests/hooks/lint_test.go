@@ -8,6 +8,7 @@ import (
 // The collection is clean for the linters that Ansible's users know, by the strictest
 // profile.
 func TestLint(t *testing.T) {
+	restsOn(t, "../../kubespray-hooks")
 	for _, command := range [][]string{
 		{"yamllint", "--strict", "--config-file=.yamllint", "."},
 		{"ansible-lint", "--offline", "--strict", "--nocolor", "--config-file=.ansible-lint"},
