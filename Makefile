@@ -99,7 +99,7 @@ bench: build
 KUBESPRAY ?=
 groupvars: profiles
 	@if [ -z "$(KUBESPRAY)" ]; then echo 'groupvars: skipped: KUBESPRAY=DIR names no clone of Kubespray'; \
-	else $(GO) test -tags groupvars -count=1 -timeout 30m ./tests/groupvars -kubespray="$(abspath $(KUBESPRAY))"; fi
+	else $(GO) test -tags groupvars -count=1 -v -timeout 30m ./tests/groupvars -kubespray="$(abspath $(KUBESPRAY))"; fi
 
 # FUZZTIME for each fuzz target.
 FUZZTIME ?= 30s

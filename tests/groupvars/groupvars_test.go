@@ -124,8 +124,23 @@ func (c comparison) table(tag string, fixed report.Report) {
 		}
 	}
 	fmt.Printf("groupvars: %s  %d as fixed, %d not kept as the file says, %d wrong\n", tag, count[asFixed], count[notKept], count[wrong])
-	if count[asFixed] < 20 {
-		c.t.Errorf("%s: only %d settings were compared", tag, count[asFixed])
+	compared := map[string]int{}
+	for setting := range seen {
+		component, _, _ := strings.Cut(setting, " ")
+		compared[component]++
+	}
+	for _, component := range []string{fix.FilesGroup, node.APIServer, node.ControllerManager, node.Scheduler, node.Kubelet, node.Etcd} {
+		if compared[component] == 0 {
+			c.t.Errorf("%s: no setting of %s was fixed and compared", tag, component)
+		}
+	}
+	if !c.t.Failed() {
+		return
+	}
+	for s, r := range fixed.Results() {
+		if r.Status != check.Pass && r.Fix != nil {
+			c.t.Logf("%s %s: %s, %s: %s", s.Target, r.ID, r.Status, r.Fix.State, r.Fix.Reason)
+		}
 	}
 }
 
