@@ -245,12 +245,12 @@ func TestHooksTrouble(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	must(t, worker, "sh", "-c", `useradd -m -s /bin/bash -G sudo operator && echo operator:right | chpasswd &&
-		install -d -o operator -m 0700 ~operator/.ssh && install -o operator -m 0600 /root/.ssh/authorized_keys ~operator/.ssh/authorized_keys`)
-	h.vars("host_vars/worker1.json", map[string]any{"ansible_user": "operator", "ansible_become_password": "wrong"})
+	must(t, worker, "sh", "-c", `useradd -m -s /bin/bash -G sudo deployer && echo deployer:right | chpasswd &&
+		install -d -o deployer -m 0700 ~deployer/.ssh && install -o deployer -m 0600 /root/.ssh/authorized_keys ~deployer/.ssh/authorized_keys`)
+	h.vars("host_vars/worker1.json", map[string]any{"ansible_user": "deployer", "ansible_become_password": "wrong"})
 	trouble("wrong password for become", 2, result{Unreachable: "0", Failed: "1"}, "Incorrect sudo password")
 
-	h.vars("host_vars/worker1.json", map[string]any{"ansible_user": "operator", "ansible_become_password": "right"})
+	h.vars("host_vars/worker1.json", map[string]any{"ansible_user": "deployer", "ansible_become_password": "right"})
 	h.play(0, harden).green("")
 	allDone(t, h.merged(), "cp1", "worker1")
 }
