@@ -108,10 +108,7 @@ func (c *Cluster) Add(n ClusterNode, r *Report) {
 		}
 		totals := r.Totals
 		n.Totals = &totals
-		c.Totals.Pass += totals.Pass
-		c.Totals.Fail += totals.Fail
-		c.Totals.Warn += totals.Warn
-		c.Totals.Info += totals.Info
+		c.Totals.sum(totals)
 		n.Kubespray = r.Layout.Kubespray
 		c.addChecks(n.Name, r)
 	}

@@ -90,14 +90,19 @@ func (p page) clusterChecks(checks []ClusterCheck, status check.State, heading s
 		if n++; n == 1 {
 			p.heading(status, "%s", heading)
 		}
-		p.block(fmt.Sprintf("  %-7s ", oneLine(one.ID)), ansiBold, title(one.Text))
-		where := strings.Join(nodes[:min(len(nodes), maxNames)], ", ")
-		if len(nodes) > maxNames {
-			where += fmt.Sprintf(" and %d more", len(nodes)-maxNames)
-		}
-		p.block("          on         ", ansiDim, oneLine(where))
+		p.checkOn(one.ID, one.Text, nodes)
 		if len(reasons) == 1 && reason != "" { // the same everywhere
 			p.block("          why        ", ansiDim, oneLine(auditError(reason)))
 		}
 	}
+}
+
+// checkOn is a check with the nodes that something is said of.
+func (p page) checkOn(id, text string, nodes []string) {
+	p.block(fmt.Sprintf("  %-7s ", oneLine(id)), ansiBold, title(text))
+	where := strings.Join(nodes[:min(len(nodes), maxNames)], ", ")
+	if more := len(nodes) - maxNames; more > 0 {
+		where += fmt.Sprintf(" and %d more", more)
+	}
+	p.block("          on         ", ansiDim, oneLine(where))
 }

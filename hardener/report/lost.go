@@ -1,9 +1,6 @@
 package report
 
 import (
-	"fmt"
-	"strings"
-
 	"github.com/kubespray-hardener/kubespray-hardener/hardener/fix"
 )
 
@@ -52,12 +49,7 @@ func (p page) clusterLost(all []ClusterKept) {
 		if n++; n == 1 {
 			p.heading("", "lost at the next upgrade (upgrade-cluster.yml)")
 		}
-		p.block(fmt.Sprintf("  %-7s ", oneLine(kept.ID)), ansiBold, title(kept.Text))
-		where := strings.Join(kept.Nodes[:min(len(kept.Nodes), maxNames)], ", ")
-		if more := len(kept.Nodes) - maxNames; more > 0 {
-			where += fmt.Sprintf(" and %d more", more)
-		}
-		p.block("          on         ", ansiDim, oneLine(where))
+		p.checkOn(kept.ID, kept.Text, kept.Nodes)
 		p.block("          lost       ", ansiYellow, oneLine(kept.Fix.Lost))
 	}
 	if n > 0 {

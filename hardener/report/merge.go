@@ -37,22 +37,16 @@ func (c *Cluster) Merge(other Cluster) error {
 		c.Rollout = other.Rollout
 	}
 	for _, n := range other.Nodes {
-		if c.node(n.Name) != nil {
+		if c.index(n.Name) >= 0 {
 			return fmt.Errorf("node %s is in two of them", n.Name)
 		}
 	}
-	c.Totals.Pass += other.Totals.Pass
-	c.Totals.Fail += other.Totals.Fail
-	c.Totals.Warn += other.Totals.Warn
-	c.Totals.Info += other.Totals.Info
+	c.Totals.sum(other.Totals)
 	c.Nodes = append(c.Nodes, other.Nodes...)
 	seen := map[clusterKey]int{}
 	for _, more := range other.Checks {
 		one := c.check(seen, more.Target, more.ID, more.Text)
-		one.Totals.Pass += more.Totals.Pass
-		one.Totals.Fail += more.Totals.Fail
-		one.Totals.Warn += more.Totals.Warn
-		one.Totals.Info += more.Totals.Info
+		one.Totals.sum(more.Totals)
 		one.Nodes = append(one.Nodes, more.Nodes...)
 	}
 	for _, k := range other.Kept {
@@ -64,14 +58,11 @@ func (c *Cluster) Merge(other Cluster) error {
 // Put adds the report of a node. One that is known already, of which there is no
 // report yet, keeps its state and its reason.
 func (c *Cluster) Put(name string, r *Report) {
-	known := c.node(name)
-	if known == nil {
-		c.Add(ClusterNode{Name: name, State: NodeDone}, r)
-		return
+	n := ClusterNode{Name: name, State: NodeDone}
+	if i := c.index(name); i >= 0 {
+		n = c.Nodes[i]
+		c.Nodes = slices.Delete(c.Nodes, i, i+1)
 	}
-	n := *known
-	i := slices.IndexFunc(c.Nodes, func(n ClusterNode) bool { return n.Name == name })
-	c.Nodes = slices.Delete(c.Nodes, i, i+1)
 	c.Add(n, r)
 }
 
@@ -101,8 +92,8 @@ func (r Report) WithSections(other Report) Report {
 
 // Fail says that a node could not be done, whatever else is known of it.
 func (c *Cluster) Fail(name, reason string) {
-	if known := c.node(name); known != nil {
-		known.State, known.Reason = NodeFailed, reason
+	if i := c.index(name); i >= 0 {
+		c.Nodes[i].State, c.Nodes[i].Reason = NodeFailed, reason
 		return
 	}
 	c.Nodes = append(c.Nodes, ClusterNode{Name: name, State: NodeFailed, Reason: reason})
@@ -114,12 +105,9 @@ func (c *Cluster) Reach(addresses ...string) {
 	c.Rollout.EtcdOnly = slices.DeleteFunc(c.Rollout.EtcdOnly, func(a string) bool { return slices.Contains(addresses, a) })
 }
 
-func (c *Cluster) node(name string) *ClusterNode {
-	i := slices.IndexFunc(c.Nodes, func(n ClusterNode) bool { return n.Name == name })
-	if i < 0 {
-		return nil
-	}
-	return &c.Nodes[i]
+// index is the place of a node, -1 for none.
+func (c *Cluster) index(name string) int {
+	return slices.IndexFunc(c.Nodes, func(n ClusterNode) bool { return n.Name == name })
 }
 
 // Threshold is from what on findings are too many.

@@ -203,6 +203,14 @@ func (t *Totals) add(s check.State) {
 	}
 }
 
+// sum adds other totals.
+func (t *Totals) sum(other Totals) {
+	t.Pass += other.Pass
+	t.Fail += other.Fail
+	t.Warn += other.Warn
+	t.Info += other.Info
+}
+
 // New is the report on the sections, which it puts into kube-bench's order: by
 // number, what is no number first (cmd/common.go:397-402). The caller fills in
 // Node, Layout and Run.
@@ -215,10 +223,7 @@ func New(sections []Section) Report {
 	})
 	r := Report{Controls: sorted}
 	for _, s := range sorted {
-		r.Totals.Pass += s.Pass
-		r.Totals.Fail += s.Fail
-		r.Totals.Warn += s.Warn
-		r.Totals.Info += s.Info
+		r.Totals.sum(s.Totals)
 	}
 	return r
 }
