@@ -64,13 +64,16 @@ func NewName() string { return controller + "." + strings.ToLower(rand.Text()) }
 // FromReport tells what a run did to a node, in order, the final state last.
 func FromReport(r report.Report) []Event {
 	byFix := map[fix.State][]string{}
-	var failing []string
+	var failing, lost []string
 	for _, res := range r.Results() {
 		if res.Status == check.Fail {
 			failing = append(failing, res.ID)
 		}
 		if res.Fix != nil {
 			byFix[res.Fix.State] = append(byFix[res.Fix.State], res.ID)
+		}
+		if res.Lost() != "" {
+			lost = append(lost, res.ID)
 		}
 	}
 	var all []Event
@@ -84,24 +87,14 @@ func FromReport(r report.Report) []Event {
 	if ids := byFix[fix.Undone]; len(ids) > 0 {
 		all = append(all, Event{FixRolledBack, true, fmt.Sprintf("taken back %d%s: %s", len(ids), run, List(ids))})
 	}
-	if ids := lost(r); len(ids) > 0 {
-		all = append(all, Event{LostAtUpgrade, true, fmt.Sprintf("lost at the next upgrade-cluster.yml, as kubeadm-config.yaml says otherwise (hardener vars has the variables that keep them): %s", List(ids))})
+	if len(lost) > 0 {
+		all = append(all, Event{LostAtUpgrade, true, fmt.Sprintf("lost at the next upgrade-cluster.yml, as kubeadm-config.yaml says otherwise (hardener vars has the variables that keep them): %s", List(lost))})
 	}
 	t := r.Totals
 	if t.Fail == 0 {
 		return append(all, Event{Compliant, false, fmt.Sprintf("%s: no check fails, %d PASS, %d WARN", r.Node.Benchmark, t.Pass, t.Warn)})
 	}
 	return append(all, Event{CheckFailed, true, fmt.Sprintf("%s: %d FAIL, %d PASS, %d WARN: %s", r.Node.Benchmark, t.Fail, t.Pass, t.Warn, List(failing))})
-}
-
-// lost are the checks whose settings the next upgrade takes back.
-func lost(r report.Report) (ids []string) {
-	for _, res := range r.Results() {
-		if res.Lost() != "" {
-			ids = append(ids, res.ID)
-		}
-	}
-	return ids
 }
 
 // List names checks, the first of them when there are many.
