@@ -368,15 +368,14 @@ func (l *Loop) again(ctx context.Context) {
 // and it has to be done after that.
 func (l *Loop) lookAtAll(ctx context.Context) (seen hardener.Observation, paths []string, done bool, err error) {
 	defer l.tire(l.o.Now())
-	if l.disturbed == disturbedMost {
-		l.disturbed = 0
-		seen, paths, err = l.node.Look(ctx, nil)
-		return seen, paths, true, err
+	looking := ctx
+	if l.disturbed < disturbedMost {
+		var stop context.CancelFunc
+		looking, stop = l.watcher.Undisturbed(ctx)
+		defer stop()
 	}
-	undisturbed, stop := l.watcher.Undisturbed(ctx)
-	defer stop()
-	seen, paths, err = l.node.Look(undisturbed, nil)
-	if undisturbed.Err() != nil && ctx.Err() == nil {
+	seen, paths, err = l.node.Look(looking, nil)
+	if looking.Err() != nil && ctx.Err() == nil {
 		l.disturbed++
 		return seen, paths, false, nil
 	}
