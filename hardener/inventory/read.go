@@ -31,10 +31,8 @@ const Groups = "[kube_control_plane]\n[kube_node]\n[etcd]\n[calico_rr]\n[k8s_clu
 
 // Read reads what ansible-inventory --list prints.
 func Read(data []byte) (Inventory, error) {
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.UseNumber()
 	var all map[string]json.RawMessage
-	if err := decoder.Decode(&all); err != nil {
+	if err := json.NewDecoder(bytes.NewReader(data)).Decode(&all); err != nil {
 		return Inventory{}, fmt.Errorf("read inventory: %w", err)
 	}
 	inv := Inventory{hosts: map[string]map[string]any{}, groups: map[string]group{}}
